@@ -1,0 +1,1 @@
+"""The nouns: frozen records, protocols, the graph. Standard library and pydantic only."""

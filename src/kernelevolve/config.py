@@ -1,0 +1,127 @@
+"""Settings of one run, layered: defaults < file < environment < flags."""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+
+from pydantic import Field, ValidationError
+
+from kernelevolve.core.errors import UsageError
+from kernelevolve.core.job import Limits
+from kernelevolve.core.record import Record
+
+Option = bool | int | float | str
+
+PREFIX = "KERNELEVOLVE_"
+
+
+class RunConfig(Record):
+    """Everything that decides how one run goes."""
+
+    target: str = "cpu"
+    """Device: vendor[:arch[:index]], for example cpu or cpu:x86_64."""
+    language: str = "cpp"
+    """What kernels are written in."""
+    programmer: str = "builtin"
+    """Who writes them; `builtin` needs no model and no key."""
+    policy: str = "mcts"
+    """Selection policy of the search: greedy, beam or mcts."""
+    nodes: int = Field(default=60, ge=1)
+    """Stop after this many attempts."""
+    minutes: float | None = Field(default=None, gt=0)
+    """Stop after this much wall-clock time."""
+    plateau: int | None = Field(default=None, ge=1)
+    """Stop after this many attempts without a better score."""
+    goal: float | None = Field(default=None, gt=0)
+    """Stop at this speed-up over the best baseline."""
+    roofline: float | None = Field(default=None, gt=0, le=1)
+    """Stop when the best kernel reaches this fraction of the measured roofline."""
+    workers: int = Field(default=2, ge=1)
+    """Attempts in flight at once; timing stays exclusive."""
+    threads: int = Field(default=1, ge=1)
+    """Processor cores that a kernel and the baselines may use."""
+    seed: int = 0
+    """Makes the search's choices repeatable; inputs' seeds are secret and journaled."""
+    confirm: int = Field(default=3, ge=1)
+    """How many of the best nodes are confirmed at the end."""
+    baseline: str | None = None
+    """Python file with your own `Model` or `ModelNew`, timed beside eager and torch.compile."""
+    inputs: str | None = None
+    """File of captured inputs (`torch.save` of a list of tensors), added as a workload."""
+    store: str | None = None
+    """Folder of journals, blobs and builds; by default the per-user data folder."""
+    run: str | None = None
+    """Name of the run; by default made from the task's name and the time."""
+    limits: Limits = Field(default_factory=Limits)
+    """What a build or a run of a candidate may use."""
+    policy_options: dict[str, Option] = Field(default_factory=dict)
+    """Fields of the policy's own options, for example exploration of mcts."""
+    programmer_options: dict[str, Option] = Field(default_factory=dict)
+    """Fields of the programmer's own options, for example guided of builtin."""
+
+
+def layered(flags: Mapping[str, object], file: Path | None = None) -> RunConfig:
+    """The configuration from `kernelevolve.toml` (or `file`), environment and flags.
+
+    Args:
+        flags: what the caller set; None values mean not set.
+        file: a TOML file; by default `kernelevolve.toml` in the current folder, if there.
+
+    Raises:
+        UsageError: a field is unknown or has a wrong value; the message names its layer.
+    """
+    layers = {
+        "configuration file": _from_file(file),
+        "environment": _from_environment(),
+        "flags": {key: value for key, value in flags.items() if value is not None},
+    }
+    merged: dict[str, object] = {}
+    for layer, values in layers.items():
+        merged |= values
+        try:
+            RunConfig.model_validate(merged)
+        except ValidationError as error:
+            first = error.errors()[0]
+            field = ".".join(str(part) for part in first["loc"])
+            raise UsageError(
+                f"{layer}: {field} = {first['input']!r}: {first['msg'].lower()}"
+            ) from error
+    return RunConfig.model_validate(merged)
+
+
+def data_folder(store: str | None = None) -> Path:
+    """Where journals, blobs and builds live: `store`, or the per-user data folder."""
+    if store:
+        return Path(store).expanduser()
+    base = os.environ.get("XDG_DATA_HOME")  # noqa: TID251
+    return (Path(base) if base else Path.home() / ".local" / "share") / "kernelevolve"
+
+
+def cache_folder() -> Path:
+    """Where machine measurements and compiler caches live, for all stores of this user."""
+    base = os.environ.get("XDG_CACHE_HOME")  # noqa: TID251
+    return (Path(base) if base else Path.home() / ".cache") / "kernelevolve"
+
+
+def _from_file(file: Path | None) -> dict[str, object]:
+    path = file or Path("kernelevolve.toml")
+    if not path.exists():
+        if file is not None:
+            raise UsageError(f"configuration file {file}: no such file")
+        return {}
+    try:
+        return tomllib.loads(path.read_text())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise UsageError(f"configuration file {path}: {error}") from error
+
+
+def _from_environment() -> dict[str, object]:
+    simple = {
+        n for n in RunConfig.model_fields if n not in ("limits", "run") and "options" not in n
+    }
+    return {
+        name: value
+        for name in simple
+        if (value := os.environ.get(PREFIX + name.upper())) is not None  # noqa: TID251
+    }

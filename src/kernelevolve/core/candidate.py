@@ -1,0 +1,140 @@
+"""Kernels as source text, and what passes between the search and a programmer."""
+
+from functools import cached_property
+from typing import Literal
+
+from pydantic import Field, field_validator
+
+from kernelevolve.core.evaluation import Evaluation
+from kernelevolve.core.record import Record, digest
+from kernelevolve.core.target import TargetSpec
+from kernelevolve.core.task import Task
+
+Memory = Literal["fresh", "lineage", "siblings", "merge"]
+
+
+class SourceFile(Record):
+    """One file of a candidate."""
+
+    path: str
+    """Relative, inside the candidate's folder."""
+    text: str
+    """Its content."""
+
+    @field_validator("path")
+    @classmethod
+    def _inside(cls, path: str) -> str:
+        if not path or path.startswith("/") or ".." in path.split("/") or "\0" in path:
+            raise ValueError(f"{path!r} is not a relative path inside the candidate's folder")
+        return path
+
+
+class Candidate(Record):
+    """Source files of one kernel, named by their content hash."""
+
+    language: str
+    """Registry name of the language."""
+    files: tuple[SourceFile, ...]
+    """`model.py` defines `ModelNew`; native sources lie beside it."""
+
+    @cached_property
+    def id(self) -> str:
+        """Content hash over language, paths and texts."""
+        ordered = sorted(self.files, key=lambda f: f.path)
+        return digest(self.language, *(part for f in ordered for part in (f.path, f.text)))
+
+    def text(self, path: str) -> str | None:
+        """The content of one file, or None where there is no such file."""
+        return next((f.text for f in self.files if f.path == path), None)
+
+
+class Move(Record):
+    """What a selection policy asks for."""
+
+    parents: tuple[int, ...] = ()
+    """Node numbers; empty for a fresh start, two or more for a merge."""
+    memory: Memory = "fresh"
+    """What of the graph the brief shows."""
+    island: int = 0
+    """Sub-population, for policies that keep several."""
+
+
+class Usage(Record):
+    """What an answer cost."""
+
+    seconds: float = 0.0
+    """Wall-clock time."""
+    device_seconds: float = 0.0
+    """Time under an exclusive device lease."""
+    tokens: int = 0
+    """Model tokens, in and out."""
+    dollars: float = 0.0
+    """Price of the tokens."""
+
+    def __add__(self, other: "Usage") -> "Usage":
+        """Field by field."""
+        return Usage(
+            seconds=self.seconds + other.seconds,
+            device_seconds=self.device_seconds + other.device_seconds,
+            tokens=self.tokens + other.tokens,
+            dollars=self.dollars + other.dollars,
+        )
+
+
+class Attempt(Record):
+    """One earlier node as a brief shows it."""
+
+    number: int
+    """Node number."""
+    files: tuple[SourceFile, ...]
+    """Its source."""
+    plan: str | None
+    """The programmer's own notes that came with it (a schedule, for the built-in programmer)."""
+    summary: str
+    """What its programmer said it does."""
+    evaluation: Evaluation
+    """The harness's verdict; held-out workloads are taken out."""
+
+
+class Brief(Record):
+    """All that a programmer is told."""
+
+    task: Task
+    """What to compute, without its held-out workloads."""
+    target: TargetSpec
+    """Where it will run."""
+    language: str
+    """What to write it in."""
+    guide: str
+    """What a programmer must know of that language on that target."""
+    move: Move
+    """What the policy asked for."""
+    parents: tuple[Attempt, ...] = ()
+    """The move's parents, in its order."""
+    history: tuple[Attempt, ...] = ()
+    """Ancestors, siblings or both, as the move's memory says; oldest first."""
+    tried: tuple[str, ...] = ()
+    """Plans that this run already holds, so that none is proposed twice."""
+    hints: tuple[str, ...] = ()
+    """What a person asked for while the run goes on."""
+    number: int
+    """The node that the answer becomes."""
+    seed: str
+    """Makes an answer that uses chance repeatable."""
+
+
+class Proposal(Record):
+    """All that a programmer answers."""
+
+    files: tuple[SourceFile, ...] = Field(min_length=1)
+    """The candidate's files."""
+    summary: str = ""
+    """One line: what it does and why that should help."""
+    plan: str | None = None
+    """The programmer's own notes (JSON text), given back in later briefs."""
+    algebraic: bool = False
+    """The gain rests on an algebraic rewrite of the reference, and is reported apart."""
+    fallback: bool = False
+    """The whole task is left to library calls; nothing was written for it."""
+    usage: Usage = Usage()
+    """What the answer cost."""

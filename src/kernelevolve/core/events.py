@@ -1,0 +1,152 @@
+"""The journal's vocabulary. What happened is appended; nothing is ever changed."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, TypeAdapter
+
+from kernelevolve.core.candidate import Move, Usage
+from kernelevolve.core.evaluation import Evaluation
+from kernelevolve.core.record import Record
+from kernelevolve.core.target import TargetSpec
+from kernelevolve.core.task import Task
+
+
+class _Event(Record):
+    at: float
+    """Seconds since the epoch."""
+
+
+class RunStarted(_Event):
+    """The first event of every run."""
+
+    kind: Literal["run_started"] = "run_started"
+    task: Task
+    """What is optimised."""
+    target: TargetSpec
+    """Where."""
+    config: dict[str, object]
+    """The whole `RunConfig`, as JSON values."""
+
+
+class RunResumed(_Event):
+    """A process took the run up again."""
+
+    kind: Literal["run_resumed"] = "run_resumed"
+    config: dict[str, object]
+    """The configuration from here on."""
+
+
+class Selected(_Event):
+    """A node was opened. Journaled before the move is dispatched."""
+
+    kind: Literal["selected"] = "selected"
+    number: int
+    """The new node's number."""
+    move: Move
+    """What the policy asked for."""
+
+
+class Proposed(_Event):
+    """A programmer answered."""
+
+    kind: Literal["proposed"] = "proposed"
+    number: int
+    """The node."""
+    candidate: str
+    """Content hash of the candidate."""
+    language: str
+    """Registry name."""
+    files: dict[str, str]
+    """Path to blob."""
+    summary: str = ""
+    """What its programmer said it does."""
+    plan: str | None = None
+    """The programmer's own notes."""
+    algebraic: bool = False
+    """The gain rests on algebra."""
+    fallback: bool = False
+    """Left to library calls as a whole."""
+    brief: str | None = None
+    """Blob of the brief."""
+    usage: Usage = Usage()
+    """What the answer cost."""
+
+
+class Failed(_Event):
+    """A programmer could not answer; the node ends without a candidate."""
+
+    kind: Literal["failed"] = "failed"
+    number: int
+    """The node."""
+    message: str
+    """Why."""
+
+
+class Evaluated(_Event):
+    """The harness answered."""
+
+    kind: Literal["evaluated"] = "evaluated"
+    number: int
+    """The node."""
+    evaluation: Evaluation
+    """The verdict."""
+    same_as: int | None = None
+    """The node whose identical source was evaluated, for a duplicate."""
+
+
+class Confirmed(_Event):
+    """The final check of one of the best nodes, whatever it found."""
+
+    kind: Literal["confirmed"] = "confirmed"
+    number: int
+    """The node."""
+    evaluation: Evaluation
+    """Stage `confirm`."""
+
+
+class Quarantined(_Event):
+    """A detected exploit: the node and its descendants no longer count."""
+
+    kind: Literal["quarantined"] = "quarantined"
+    number: int
+    """The node."""
+    reason: str
+    """What was detected."""
+
+
+class Command(_Event):
+    """A person's or a program's wish, from any process."""
+
+    kind: Literal["command"] = "command"
+    verb: Literal["hint", "pin", "ban", "pause", "resume", "stop"]
+    """What to do."""
+    number: int | None = None
+    """The node that `pin` and `ban` mean."""
+    text: str = ""
+    """What a `hint` says."""
+
+
+class RunStopped(_Event):
+    """The search ended; a later resume may still follow."""
+
+    kind: Literal["run_stopped"] = "run_stopped"
+    reason: str
+    """`nodes`, `minutes`, `plateau`, `goal`, `roofline`, `interrupted`, `exhausted`, `command`."""
+
+
+Event = Annotated[
+    RunStarted
+    | RunResumed
+    | Selected
+    | Proposed
+    | Failed
+    | Evaluated
+    | Confirmed
+    | Quarantined
+    | Command
+    | RunStopped,
+    Field(discriminator="kind"),
+]
+
+EVENT: TypeAdapter[Event] = TypeAdapter(Event)
+"""Parses and writes one event as JSON."""

@@ -1,0 +1,245 @@
+"""The search graph: a fold over the journal's events."""
+
+from collections.abc import Iterable, Iterator
+from functools import singledispatchmethod
+
+from kernelevolve.core.candidate import Move, Usage
+from kernelevolve.core.evaluation import Evaluation, Status
+from kernelevolve.core.events import (
+    Command,
+    Confirmed,
+    Evaluated,
+    Event,
+    Failed,
+    Proposed,
+    Quarantined,
+    RunResumed,
+    RunStarted,
+    RunStopped,
+    Selected,
+)
+from kernelevolve.core.record import Record
+from kernelevolve.core.target import TargetSpec
+from kernelevolve.core.task import Task
+
+
+class Node(Record):
+    """One numbered attempt."""
+
+    number: int
+    """From 1, in the order of selection."""
+    move: Move
+    """What was asked for; its parents are this node's."""
+    proposal: Proposed | None = None
+    """The programmer's answer."""
+    evaluation: Evaluation | None = None
+    """The harness's verdict; of a duplicate, status `duplicate`."""
+    confirmation: Evaluation | None = None
+    """The verdict of the final check."""
+    failure: str | None = None
+    """Why the programmer gave no answer."""
+    same_as: int | None = None
+    """The node that a duplicate repeats."""
+    quarantined: str | None = None
+    """Why it no longer counts."""
+
+    @property
+    def open(self) -> bool:
+        """Whether it was selected and has not ended."""
+        return self.evaluation is None and self.failure is None
+
+    @property
+    def score(self) -> float | None:
+        """Larger is better; None unless OK and not quarantined."""
+        if self.evaluation is None or self.quarantined is not None:
+            return None
+        return self.evaluation.score
+
+    @property
+    def confirmed(self) -> bool:
+        """Whether the final check passed."""
+        return self.confirmation is not None and self.confirmation.ok and not self.quarantined
+
+    @property
+    def status(self) -> str:
+        """`open`, `failed`, or the evaluation's status."""
+        if self.failure is not None:
+            return "failed"
+        return "open" if self.evaluation is None else str(self.evaluation.status)
+
+
+class Graph:
+    """All nodes of a run. Changed by `apply` only; everything else reads."""
+
+    def __init__(self) -> None:
+        self.length = 0
+        """Events folded so far, which is also the journal's length."""
+        self.task: Task | None = None
+        self.target: TargetSpec | None = None
+        self.config: dict[str, object] = {}
+        self.started_at: float | None = None
+        self.stopped_by: str | None = None
+        self.nodes: dict[int, Node] = {}
+        self.children: dict[int, list[int]] = {}
+        self.by_candidate: dict[str, int] = {}
+        self.hints: list[str] = []
+        self.pinned: set[int] = set()
+        self.banned: set[int] = set()
+        self.paused = False
+        self.stop_wanted = False
+        self.usage = Usage()
+
+    @classmethod
+    def fold(cls, events: Iterable[Event]) -> "Graph":
+        """The graph after `events`."""
+        graph = cls()
+        for event in events:
+            graph.apply(event)
+        return graph
+
+    def apply(self, event: Event) -> None:
+        """Take one event into account."""
+        self._apply(event)
+        self.length += 1
+
+    def __iter__(self) -> Iterator[Node]:
+        """Nodes by number."""
+        return iter(self.nodes.values())
+
+    def __len__(self) -> int:
+        """How many nodes there are, open ones included."""
+        return len(self.nodes)
+
+    @property
+    def next_number(self) -> int:
+        """The number that the next node gets."""
+        return len(self.nodes) + 1
+
+    @property
+    def open(self) -> list[Node]:
+        """Nodes that were selected and have not ended."""
+        return [n for n in self if n.open]
+
+    @property
+    def scored(self) -> list[Node]:
+        """Nodes with a score, best first; equal scores by number."""
+        ranked = [n for n in self if n.score is not None and n.number not in self.banned]
+        return sorted(ranked, key=lambda n: (-(n.score or 0.0), n.number))
+
+    @property
+    def best(self) -> Node | None:
+        """The best confirmed node; before any confirm, the best score."""
+        confirmed = [n for n in self if n.confirmed and n.number not in self.banned]
+        if confirmed:
+            return max(confirmed, key=_confirmed_score)
+        return next(iter(self.scored), None)
+
+    def ancestors(self, number: int) -> list[Node]:
+        """From the root of the first-parent line down to the node's parent."""
+        line: list[Node] = []
+        while parents := self.nodes[number].move.parents:
+            number = parents[0]
+            line.append(self.nodes[number])
+        return line[::-1]
+
+    def descendants(self, number: int) -> set[int]:
+        """Numbers of all nodes that have `number` among their ancestors by any parent."""
+        found: set[int] = set()
+        waiting = [number]
+        while waiting:
+            for child in self.children.get(waiting.pop(), ()):
+                if child not in found:
+                    found.add(child)
+                    waiting.append(child)
+        return found
+
+    @singledispatchmethod
+    def _apply(self, event: object) -> None:
+        raise TypeError(f"not an event: {event!r}")
+
+    @_apply.register
+    def _(self, event: RunStarted) -> None:
+        self.task, self.target, self.config = event.task, event.target, event.config
+        self.started_at = event.at
+
+    @_apply.register
+    def _(self, event: RunResumed) -> None:
+        self.config = event.config
+        self.stopped_by, self.stop_wanted, self.paused = None, False, False
+
+    @_apply.register
+    def _(self, event: Selected) -> None:
+        self.nodes[event.number] = Node(number=event.number, move=event.move)
+        for parent in event.move.parents:
+            self.children.setdefault(parent, []).append(event.number)
+
+    @_apply.register
+    def _(self, event: Proposed) -> None:
+        self._change(event.number, proposal=event)
+        self.by_candidate.setdefault(event.candidate, event.number)
+        self.usage = self.usage + event.usage
+
+    @_apply.register
+    def _(self, event: Failed) -> None:
+        self._change(event.number, failure=event.message)
+
+    @_apply.register
+    def _(self, event: Evaluated) -> None:
+        self._change(event.number, evaluation=event.evaluation, same_as=event.same_as)
+        self._charge(event.evaluation)
+
+    @_apply.register
+    def _(self, event: Confirmed) -> None:
+        self._change(event.number, confirmation=event.evaluation)
+        self._charge(event.evaluation)
+
+    @_apply.register
+    def _(self, event: Quarantined) -> None:
+        self._change(event.number, quarantined=event.reason)
+        for number in self.descendants(event.number):
+            self._change(number, quarantined=f"descends from #{event.number}: {event.reason}")
+
+    @_apply.register
+    def _(self, event: Command) -> None:
+        match event.verb:
+            case "hint":
+                self.hints.append(event.text)
+            case "pin" if event.number is not None:
+                self.pinned.add(event.number)
+            case "ban" if event.number is not None:
+                self.banned.add(event.number)
+            case "pause":
+                self.paused = True
+            case "resume":
+                self.paused = False
+            case "stop":
+                self.stop_wanted = True
+
+    @_apply.register
+    def _(self, event: RunStopped) -> None:
+        self.stopped_by = event.reason
+
+    def _change(self, number: int, **fields: object) -> None:
+        self.nodes[number] = self.nodes[number].model_copy(update=fields)
+
+    def _charge(self, evaluation: Evaluation) -> None:
+        self.usage = self.usage + Usage(device_seconds=evaluation.device_seconds)
+
+    def by_status(self) -> dict[str, int]:
+        """How many nodes ended in each way, `open` included."""
+        counts: dict[str, int] = {}
+        for node in self:
+            counts[node.status] = counts.get(node.status, 0) + 1
+        return counts
+
+
+def _confirmed_score(node: Node) -> float:
+    confirmation = node.confirmation
+    return (confirmation.score if confirmation else None) or 0.0
+
+
+def is_ok(node: Node) -> bool:
+    """Whether a node's evaluation passed and still counts."""
+    return (
+        node.evaluation is not None and node.evaluation.status is Status.OK and not node.quarantined
+    )

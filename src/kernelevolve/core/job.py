@@ -1,0 +1,43 @@
+"""A request to the harness."""
+
+from pydantic import Field
+
+from kernelevolve.core.candidate import Candidate
+from kernelevolve.core.evaluation import Stage
+from kernelevolve.core.record import Record
+from kernelevolve.core.target import TargetSpec
+from kernelevolve.core.task import Task
+
+
+class Limits(Record):
+    """What a build or a run may use before its whole process tree is killed."""
+
+    build_seconds: float = 60.0
+    """Wall-clock limit of a build."""
+    run_seconds: float = 30.0
+    """Wall-clock limit of one command to a runner."""
+    memory_bytes: int = 8 << 30
+    """Address space of a runner beyond what its parent has."""
+    processes: int = 64
+    """Processes and threads of a runner."""
+    file_bytes: int = 256 << 20
+    """Largest file that a runner may write."""
+
+
+class Job(Record):
+    """What to evaluate, on which device, how far."""
+
+    task: Task
+    """The reference and its workloads."""
+    candidate: Candidate
+    """What to judge."""
+    target: TargetSpec
+    """Where."""
+    stage: Stage = Stage.BENCHMARK
+    """The last stage wanted; `confirm` draws new inputs and adds the held-out workloads."""
+    seed: str
+    """Secret inputs of a confirm, and the choice of verified calls, derive from it."""
+    limits: Limits = Field(default_factory=Limits)
+    """For builds and runs."""
+    baseline: str | None = None
+    """Python text of the user's own baseline (`ModelNew` or `Model`), timed beside the others."""

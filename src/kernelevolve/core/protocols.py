@@ -1,0 +1,174 @@
+"""What plug-ins implement. Five methods at most; if a sixth is wanted, a record is missing."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from random import Random
+from typing import TYPE_CHECKING, Any, Protocol
+
+from kernelevolve.core.candidate import Brief, Candidate, Move, Proposal, SourceFile
+from kernelevolve.core.evaluation import Build, Evaluation, Flag, Stage
+from kernelevolve.core.events import Event
+from kernelevolve.core.graph import Graph
+from kernelevolve.core.job import Job, Limits
+from kernelevolve.core.target import Clock, TargetSpec
+from kernelevolve.core.task import Task
+
+if TYPE_CHECKING:
+    from torch.nn import Module
+
+
+class Target(Protocol):
+    """A hardware family."""
+
+    def discover(self) -> Sequence[TargetSpec]:
+        """The devices present, with measured peaks where known; empty, never an exception."""
+        ...
+
+    def environment(self, spec: TargetSpec) -> Mapping[str, str]:
+        """Environment variables that pin a worker to the device."""
+        ...
+
+    def clock(self, spec: TargetSpec) -> Clock:
+        """How calls are timed here and how the judge bounds that time."""
+        ...
+
+    def measure(self, spec: TargetSpec) -> TargetSpec:
+        """The same device with its peaks measured, cached per machine; takes seconds."""
+        ...
+
+    def profile(self, spec: TargetSpec, call: Callable[[], object]) -> Mapping[str, float]:
+        """Counters by their vendor names; empty without a profiler."""
+        ...
+
+
+class Run(Protocol):
+    """Runs one untrusted command to its end; given to `Language.build` by the harness."""
+
+    def __call__(self, command: Sequence[str], folder: Path, limits: Limits) -> "Finished":
+        """Run `command` in `folder`, which is the only place that it may write."""
+        ...
+
+
+class Finished(Protocol):
+    """How a command ended."""
+
+    code: int
+    """Exit code; negative for a signal, 124 where the time limit killed it."""
+    output: str
+    """Standard output and error, head and tail."""
+
+
+class Language(Protocol):
+    """A way to write kernels."""
+
+    def guide(self, spec: TargetSpec) -> str:
+        """What a programmer must know to write it for this device."""
+        ...
+
+    def starter(self, task: Task) -> tuple[SourceFile, ...]:
+        """A minimal example candidate's files, in the right form."""
+        ...
+
+    def screen(self, candidate: Candidate, task: Task) -> Sequence[Flag]:
+        """Static tripwires; runs nothing. Reasons, not verdicts."""
+        ...
+
+    def build(self, candidate: Candidate, spec: TargetSpec, workdir: Path, run: Run) -> Build:
+        """Compile into `workdir`, keyed by content; every command goes through `run`."""
+        ...
+
+    def load(self, build: Build, task: Task) -> "type[Module]":
+        """The candidate's `ModelNew`; called in the runner, on the device."""
+        ...
+
+
+class Workbench(Protocol):
+    """What a programmer may do while it works; metered."""
+
+    async def try_out(self, files: Sequence[SourceFile], stage: Stage) -> Evaluation:
+        """Evaluate files up to a stage."""
+        ...
+
+    def look(self, ref: str) -> str:
+        """A past node (`#17`) or a diff of two (`#3..#17`), as text."""
+        ...
+
+
+class Programmer(Protocol):
+    """Who writes candidates."""
+
+    async def propose(self, brief: Brief, bench: Workbench) -> Proposal:
+        """Answer a brief.
+
+        Raises:
+            ProgrammerError: no answer could be made; the node ends as failed.
+        """
+        ...
+
+
+class Harness(Protocol):
+    """Evaluates jobs, several at a time."""
+
+    slots: int
+    """Jobs that it works on at once."""
+
+    async def evaluate(self, job: Job) -> Evaluation:
+        """The verdict. Never raises for a bad candidate."""
+        ...
+
+    async def close(self) -> None:
+        """Stop every process that it started."""
+        ...
+
+
+class SelectionPolicy(Protocol):
+    """Decides what to try next. A pure function of the graph and a random generator."""
+
+    def select(self, graph: Graph, free: int, rng: Random) -> Sequence[Move]:
+        """Between zero and `free` moves; zero means: wait for open nodes to end."""
+        ...
+
+
+class Store(Protocol):
+    """Keeps journals and blobs."""
+
+    def append(self, run: str, events: Sequence[Event], lease: str | None = None) -> None:
+        """Add events atomically. Without a lease, commands only.
+
+        Raises:
+            LeaseHeld: another live process holds this run's lease.
+            StoreError: it cannot be written.
+        """
+        ...
+
+    def read(self, run: str, after: int = 0) -> Sequence[Event]:
+        """Events in the store's own order, without the first `after`; empty for an unknown run."""
+        ...
+
+    def runs(self) -> Sequence[str]:
+        """Names of all runs, oldest first."""
+        ...
+
+    def put_blob(self, data: bytes) -> str:
+        """Keep bytes under their content hash."""
+        ...
+
+    def get_blob(self, ref: str) -> bytes:
+        """The bytes.
+
+        Raises:
+            StoreError: there is no such blob.
+        """
+        ...
+
+
+class Reporter(Protocol):
+    """Observes a run; cannot influence it."""
+
+    def report(self, event: Event, graph: Graph) -> None:
+        """Called after each event, with the graph that includes it."""
+        ...
+
+
+Plugin = type[Any]
+"""What the last line of a plug-in's module assigns to `plugin`."""

@@ -1,0 +1,23 @@
+"""The base of every record, and the digest that names content."""
+
+import hashlib
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Record(BaseModel):
+    """Frozen, strict about unknown fields, documented under each field."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, ser_json_inf_nan="constants"
+    )
+
+
+def digest(*parts: str | bytes) -> str:
+    """Sha256 of the parts, each preceded by its length, as 64 hex digits."""
+    state = hashlib.sha256()
+    for part in parts:
+        data = part.encode() if isinstance(part, str) else part
+        state.update(len(data).to_bytes(8, "little"))
+        state.update(data)
+    return state.hexdigest()

@@ -1,0 +1,53 @@
+"""Finds plug-ins: the folder is the registry, entry points extend it."""
+
+import pkgutil
+from functools import cache
+from importlib import import_module
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+from kernelevolve.core.errors import MissingDependency, UnknownName
+
+FAMILIES = {
+    "target": "targets",
+    "language": "languages",
+    "programmer": "programmers",
+    "harness": "harnesses",
+    "policy": "policies",
+    "store": "stores",
+    "reporter": "reporters",
+}
+"""Family, as a message names it, to the folder that holds its plug-ins."""
+
+
+@cache
+def names(family: str) -> tuple[str, ...]:
+    """Names of the plug-ins of a family (`policy`, `language` …), sorted. Imports none of them."""
+    folder = Path(__file__).parent / FAMILIES[family]
+    own = {m.name for m in pkgutil.iter_modules([str(folder)]) if not m.name.startswith("_")}
+    return tuple(sorted(own | set(_third_party(family))))
+
+
+def load(family: str, name: str) -> type[Any]:
+    """The class that the plug-in's module names `plugin`.
+
+    Raises:
+        UnknownName: no such plug-in; the message lists the known ones.
+        MissingDependency: its module needs something that is not installed.
+    """
+    if name not in names(family):
+        raise UnknownName(f"unknown {family} {name!r}; known: {', '.join(names(family))}")
+    third_party = _third_party(family)
+    try:
+        if name in third_party:
+            return third_party[name].load()  # type: ignore[no-any-return]
+        return import_module(f"kernelevolve.{FAMILIES[family]}.{name}").plugin  # type: ignore[no-any-return]
+    except ModuleNotFoundError as error:
+        raise MissingDependency(
+            f"{family} {name!r} needs {error.name}: pip install {error.name}"
+        ) from error
+
+
+def _third_party(family: str) -> dict[str, Any]:
+    return {p.name: p for p in entry_points(group=f"kernelevolve.{FAMILIES[family]}")}
