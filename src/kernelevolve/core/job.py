@@ -41,3 +41,31 @@ class Job(Record):
     """For builds and runs."""
     baseline: str | None = None
     """Python text of the user's own baseline (`ModelNew` or `Model`), timed beside the others."""
+
+
+class Finding(Record):
+    """One observation about a task or a machine."""
+
+    code: str
+    """Short stable name, for scripts."""
+    message: str
+    """What was found, where, and what to do."""
+    fatal: bool = False
+    """Whether the task cannot be searched."""
+
+
+class Admission(Record):
+    """Whether a task is worth searching, and what was measured to find out."""
+
+    admitted: bool
+    """False when any finding is fatal."""
+    findings: tuple[Finding, ...] = ()
+    """Everything that a user should know, fatal ones first."""
+    memory_bytes: int = 0
+    """Estimated peak of judging one candidate at the largest workload."""
+    baselines_us: dict[str, dict[str, float]] = Field(default_factory=dict)
+    """Workload to baseline (`eager`, `compile` …) to median microseconds per call."""
+    floor_us: dict[str, float] = Field(default_factory=dict)
+    """Workload to the least time that measured peaks allow, microseconds."""
+    seed: str = ""
+    """Seed of the pool of secret inputs, for a replay."""

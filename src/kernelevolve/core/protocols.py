@@ -9,7 +9,7 @@ from kernelevolve.core.candidate import Brief, Candidate, Move, Proposal, Source
 from kernelevolve.core.evaluation import Build, Evaluation, Flag, Stage
 from kernelevolve.core.events import Event
 from kernelevolve.core.graph import Graph
-from kernelevolve.core.job import Job, Limits
+from kernelevolve.core.job import Admission, Job, Limits
 from kernelevolve.core.target import Clock, TargetSpec
 from kernelevolve.core.task import Task
 
@@ -111,6 +111,10 @@ class Harness(Protocol):
 
     slots: int
     """Jobs that it works on at once."""
+
+    async def admit(self, task: Task, spec: TargetSpec, baseline: str | None) -> Admission:
+        """Load the task, run its reference and baselines, and say whether it can be searched."""
+        ...
 
     async def evaluate(self, job: Job) -> Evaluation:
         """The verdict. Never raises for a bad candidate."""
