@@ -1,0 +1,145 @@
+// Vectors of W lanes for every type, with partial (n-lane) loads and stores for tails.
+#define IN inline __attribute__((always_inline))
+typedef decltype(sizeof 0) usize;
+typedef __INT8_TYPE__ int8_t; typedef __INT16_TYPE__ int16_t; typedef __INT32_TYPE__ int32_t;
+typedef __INT64_TYPE__ int64_t; typedef __UINT8_TYPE__ uint8_t; typedef __UINT16_TYPE__ uint16_t;
+typedef __UINT32_TYPE__ uint32_t; typedef __UINT64_TYPE__ uint64_t;
+struct bf16_t { uint16_t raw; };
+typedef _Float16 f16_t;
+template <class T, int N = W> struct Lanes {
+  typedef T type __attribute__((vector_size(N * sizeof(T))));
+  typedef T loose __attribute__((vector_size(N * sizeof(T)), aligned(sizeof(T)), may_alias));
+};
+typedef Lanes<float>::type vf32; typedef Lanes<double>::type vf64;
+typedef Lanes<int32_t>::type vi32; typedef Lanes<int64_t>::type vi64;
+template <class V> struct Traits;
+template <> struct Traits<vf32> { typedef float scalar; typedef vi32 bits; };
+template <> struct Traits<vf64> { typedef double scalar; typedef vi64 bits; };
+template <> struct Traits<vi32> { typedef int32_t scalar; typedef vi32 bits; };
+template <> struct Traits<vi64> { typedef int64_t scalar; typedef vi64 bits; };
+template <> struct Traits<float> { typedef float scalar; typedef int32_t bits; };
+template <> struct Traits<double> { typedef double scalar; typedef int64_t bits; };
+template <> struct Traits<int32_t> { typedef int32_t scalar; typedef int32_t bits; };
+template <> struct Traits<int64_t> { typedef int64_t scalar; typedef int64_t bits; };
+template <class To, class From> IN To as(From v) { return __builtin_bit_cast(To, v); }
+template <class V> IN V splat(typename Traits<V>::scalar s) { return s - V{}; }
+template <> IN vf32 splat<vf32>(float s) { vf32 v; for (int i = 0; i < W; i++) v[i] = s; return v; }
+template <> IN vf64 splat<vf64>(double s) { vf64 v; for (int i = 0; i < W; i++) v[i] = s; return v; }
+template <> IN float splat<float>(float s) { return s; }
+template <> IN double splat<double>(double s) { return s; }
+IN vi32 mask(bool b) { return splat<vi32>(b ? -1 : 0); }
+
+// Scalar memory type -> arithmetic type.
+IN float widen(float v) { return v; } IN double widen(double v) { return v; }
+IN int64_t widen(int64_t v) { return v; } IN int32_t widen(int32_t v) { return v; }
+IN int32_t widen(int16_t v) { return v; } IN int32_t widen(int8_t v) { return v; }
+IN int32_t widen(uint8_t v) { return v; } IN bool widen(bool v) { return v; }
+IN float widen(f16_t v) { return (float)v; }
+IN float widen(bf16_t v) { return as<float>((uint32_t)v.raw << 16); }
+template <class T, class F> IN T narrow(F v) { return (T)v; }
+template <> IN bf16_t narrow<bf16_t, float>(float v) {
+  uint32_t u = as<uint32_t>(v);
+  if (v != v) return bf16_t{(uint16_t)0x7fc0};
+  return bf16_t{(uint16_t)((u + 0x7fff + ((u >> 16) & 1)) >> 16)};
+}
+
+// Vector memory type -> arithmetic type.
+template <class T> IN typename Lanes<T>::type raw(const T* p) { return *(const typename Lanes<T>::loose*)p; }
+IN vf32 widen(vf32 v) { return v; } IN vf64 widen(vf64 v) { return v; }
+IN vi32 widen(vi32 v) { return v; } IN vi64 widen(vi64 v) { return v; }
+IN vi32 widen(Lanes<int16_t>::type v) { return __builtin_convertvector(v, vi32); }
+IN vi32 widen(Lanes<int8_t>::type v) { return __builtin_convertvector(v, vi32); }
+IN vi32 widen(Lanes<uint8_t>::type v) { return __builtin_convertvector(v, vi32); }
+IN vf32 widen(Lanes<f16_t>::type v) { return __builtin_convertvector(v, vf32); }
+IN vf32 widen(Lanes<uint16_t>::type v) {
+  return as<vf32>(__builtin_convertvector(v, Lanes<uint32_t>::type) << 16);
+}
+template <class T> IN auto ld(const T* p) { return widen(raw(p)); }
+template <> IN auto ld(const bf16_t* p) { return widen(raw((const uint16_t*)p)); }
+template <> IN auto ld(const bool* p) { return (vi32)(widen(raw((const uint8_t*)p)) != 0); }
+template <class T> IN auto ld(const T* p, int64_t n) {
+  T lanes[W] = {};
+  for (int64_t i = 0; i < n; i++) lanes[i] = p[i];
+  return ld(lanes);
+}
+template <class T> IN void st(T* p, typename Lanes<T>::type v) { *(typename Lanes<T>::loose*)p = v; }
+IN void st(int16_t* p, vi32 v) { st(p, __builtin_convertvector(v, Lanes<int16_t>::type)); }
+IN void st(int8_t* p, vi32 v) { st(p, __builtin_convertvector(v, Lanes<int8_t>::type)); }
+IN void st(uint8_t* p, vi32 v) { st(p, __builtin_convertvector(v, Lanes<uint8_t>::type)); }
+IN void st(bool* p, vi32 v) { st((uint8_t*)p, v & 1); }
+IN void st(f16_t* p, vf32 v) { st(p, __builtin_convertvector(v, Lanes<f16_t>::type)); }
+IN void st(bf16_t* p, vf32 v) {
+  Lanes<uint32_t>::type u = as<Lanes<uint32_t>::type>(v);
+  u = (v != v) ? (u & 0) + 0x7fc0u : (u + 0x7fff + ((u >> 16) & 1)) >> 16;
+  st((uint16_t*)p, __builtin_convertvector(u, Lanes<uint16_t>::type));
+}
+template <class T, class V> IN void st(T* p, V v, int64_t n) {
+  T lanes[W];
+  st(lanes, v);
+  for (int64_t i = 0; i < n; i++) p[i] = lanes[i];
+}
+#if defined(__AVX512F__) && W == 16
+#define LANES(n) (uint16_t)((1u << (n)) - 1)
+IN vf32 ld(const float* p, int64_t n) { return __builtin_ia32_loadups512_mask(p, vf32{}, LANES(n)); }
+IN void st(float* p, vf32 v, int64_t n) { __builtin_ia32_storeups512_mask(p, v, LANES(n)); }
+#elif defined(__AVX512VL__) && W == 8
+#define LANES(n) (uint8_t)((1u << (n)) - 1)
+IN vf32 ld(const float* p, int64_t n) { return __builtin_ia32_loadups256_mask(p, vf32{}, LANES(n)); }
+IN void st(float* p, vf32 v, int64_t n) { __builtin_ia32_storeups256_mask(p, v, LANES(n)); }
+#endif
+template <class T, class V> IN void stream(T* p, V v) { st(p, v); }
+#ifdef __AVX512F__
+template <> IN void stream(float* p, vf32 v) {
+  if ((usize)p % sizeof v) return st(p, v);
+#if W == 16
+  __builtin_ia32_movntps512(p, v);
+#elif W == 8
+  __builtin_ia32_movntps256(p, v);
+#else
+  st(p, v);
+#endif
+}
+#endif
+template <class T> IN auto gather(const T* p, int64_t stride, int64_t n) {
+  T lanes[W] = {};
+  for (int64_t i = 0; i < n; i++) lanes[i] = p[i * stride];
+  return ld(lanes);
+}
+template <class T> IN auto gather(const T* p, vi64 at, int64_t n) {
+  T lanes[W] = {};
+  for (int64_t i = 0; i < n; i++) lanes[i] = p[at[i]];
+  return ld(lanes);
+}
+template <class T, class V> IN void scatter(T* p, int64_t stride, V v, int64_t n) {
+  T lanes[W];
+  st(lanes, v);
+  for (int64_t i = 0; i < n; i++) p[i * stride] = lanes[i];
+}
+IN vi64 iota() { vi64 v; for (int i = 0; i < W; i++) v[i] = i; return v; }
+IN vi32 first(int64_t n) { vi32 v; for (int i = 0; i < W; i++) v[i] = i; return v < splat<vi32>((int32_t)n); }
+
+// Selection, comparison and reduction over lanes; masks are vi32 (0 or -1).
+IN vi32 mask32(vi32 m) { return m; }
+IN vi32 mask32(vi64 m) { return __builtin_convertvector(m, vi32); }
+template <class V> IN V sel(vi32 m, V a, V b) {
+  if constexpr (sizeof(V) == sizeof(vi32)) return m ? a : b;
+  else return __builtin_convertvector(m, vi64) ? a : b;
+}
+template <class T> IN T sel(bool m, T a, T b) { return m ? a : b; }
+#define COMPARE(name, op) \
+  template <class V> IN vi32 name(V a, V b) { return mask32(a op b); } \
+  IN bool name(float a, float b) { return a op b; } IN bool name(double a, double b) { return a op b; } \
+  IN bool name(int32_t a, int32_t b) { return a op b; } IN bool name(int64_t a, int64_t b) { return a op b; } \
+  IN bool name(bool a, bool b) { return a op b; }
+COMPARE(lt, <) COMPARE(le, <=) COMPARE(gt, >) COMPARE(ge, >=) COMPARE(eq, ==) COMPARE(ne, !=)
+template <class V> IN auto isnan_(V a) { return ne(a, a); }
+template <class V> IN auto vmax(V a, V b) { return sel(gt(a, b) | ne(a, a), a, b); }
+template <class V> IN auto vmin(V a, V b) { return sel(lt(a, b) | ne(a, a), a, b); }
+template <class V, class F> IN auto fold(V v, F f) {
+  typename Traits<V>::scalar lanes[W];
+  *(typename Lanes<typename Traits<V>::scalar>::loose*)lanes = v;
+  for (int step = W / 2; step; step /= 2)
+    for (int i = 0; i < step; i++) lanes[i] = f(lanes[i], lanes[i + step]);
+  return lanes[0];
+}
+template <class To, class V> IN To to(V v) { return __builtin_convertvector(v, To); }
