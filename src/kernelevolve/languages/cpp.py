@@ -1,0 +1,212 @@
+"""C++ kernels, compiled with g++ and called through `kernelevolve.runtime.cpp`."""
+
+import ast
+import re
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kernelevolve.core.candidate import Candidate, SourceFile
+from kernelevolve.core.evaluation import Build, Flag
+from kernelevolve.core.job import Limits
+from kernelevolve.core.protocols import Language, Run
+from kernelevolve.core.target import TargetSpec
+from kernelevolve.core.task import Task
+from kernelevolve.runtime import cpp as runtime
+
+if TYPE_CHECKING:
+    from torch.nn import Module
+
+GUIDE = Path(__file__).parent / "guides" / "cpp.md"
+STARTER = Path(__file__).parent / "guides" / "cpp_starter"
+ALLOWED_FLAGS = re.compile(
+    r"-O[0123s]|-Ofast|-g|-fopenmp(-simd)?|-march=native|-mtune=native|-mprefer-vector-width=\d+"
+    r"|-m(no-)?(avx|sse|fma|bmi|f16c|amx)[\w.-]*|-ffast-math|-funroll(-all)?-loops|-flto"
+    r"|-f(no-)?[a-z][a-z0-9-]*(=[a-z0-9-]+)?|--param=[a-z0-9-]+=\d+|-D\w+(=[\w.+-]*)?|-Wno-[\w-]+|-w"
+    r"|-std=(c|gnu)\+\+(17|20|23)"
+)
+FORBIDDEN_FLAGS = re.compile(r"-f(plugin|profile|sanitize|dump|lto-|save|instrument|use-ld).*")
+MISSED = re.compile(r"^(?P<where>[^:]+:\d+:\d+): missed: +(?P<what>.*)$", re.MULTILINE)
+TELLING = ("couldn't vectorize", "not vectorized")
+
+
+@dataclass(frozen=True)
+class Load:
+    """One `cpp.load(...)` in `model.py`, as literals."""
+
+    source: str
+    flags: tuple[str, ...]
+
+
+class Cpp:
+    """g++, flags as part of the candidate within an allow-list."""
+
+    def guide(self, spec: TargetSpec) -> str:
+        """How to write `model.py` and `kernel.cpp` for this processor."""
+        return GUIDE.read_text()
+
+    def starter(self, task: Task) -> tuple[SourceFile, ...]:
+        """A fused `relu(x + y)`, in the form that a candidate has."""
+        return tuple(
+            SourceFile(path=path.name.removesuffix(".txt"), text=path.read_text())
+            for path in sorted(STARTER.iterdir())
+        )
+
+    def screen(self, candidate: Candidate, task: Task) -> Sequence[Flag]:
+        """Constructs that deserve a closer look, in Python and in C++."""
+        return [flag for file in candidate.files for flag in _tripwires(file)]
+
+    def build(self, candidate: Candidate, spec: TargetSpec, workdir: Path, run: Run) -> Build:
+        """Write the files and compile what `model.py` loads; `workdir` is keyed by content."""
+        started = time.monotonic()
+        for file in candidate.files:
+            path = workdir / file.path
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(file.text)
+        try:
+            loads = loads_of(candidate.text("model.py") or "")
+        except ValueError as error:
+            return Build(ok=False, message=str(error))
+        (workdir / runtime.BUILD_FOLDER).mkdir(exist_ok=True)
+        outputs = []
+        for load in loads:
+            message, output = _compile(load, workdir, run)
+            if message:
+                return Build(ok=False, message=message, seconds=time.monotonic() - started)
+            outputs.append(output)
+        return Build(
+            ok=True,
+            folder=str(workdir),
+            remarks=_missed("\n".join(outputs)),
+            resources=_resources(workdir),
+            seconds=time.monotonic() - started,
+        )
+
+    def load(self, build: Build, task: Task) -> "type[Module]":
+        """`ModelNew` of the built `model.py`.
+
+        Raises:
+            AttributeError: the module defines no `ModelNew`.
+        """
+        path = Path(build.folder) / "model.py"
+        spec = spec_from_file_location("model", path)
+        if spec is None or spec.loader is None:
+            raise AttributeError(f"{path} cannot be loaded")
+        module = module_from_spec(spec)
+        sys.modules["model"] = module
+        spec.loader.exec_module(module)
+        if not hasattr(module, "ModelNew"):
+            raise AttributeError("model.py defines no class ModelNew(nn.Module)")
+        return module.ModelNew  # type: ignore[no-any-return]
+
+
+def loads_of(model: str) -> list[Load]:
+    """The `cpp.load` calls of a `model.py`.
+
+    Raises:
+        ValueError: it is not Python, or a call's arguments are not literals, or a flag is not
+            in the allow-list; the message says what to change.
+    """
+    try:
+        tree = ast.parse(model)
+    except SyntaxError as error:
+        raise ValueError(f"model.py:{error.lineno}: {error.msg}") from error
+    calls = (n for n in ast.walk(tree) if isinstance(n, ast.Call))
+    return [_literal_load(call) for call in calls if ast.unparse(call.func).endswith("cpp.load")]
+
+
+def _literal_load(call: ast.Call) -> Load:
+    try:
+        values = [ast.literal_eval(a) for a in call.args]
+        named = {k.arg: ast.literal_eval(k.value) for k in call.keywords}
+        source = named.get("source", values[0] if values else None)
+        flags = named.get("flags", values[1] if len(values) > 1 else runtime.DEFAULT_FLAGS)
+        load = Load(str(source), tuple(str(f) for f in flags))
+    except (ValueError, TypeError) as error:
+        raise ValueError(
+            f'model.py:{call.lineno}: write cpp.load("kernel.cpp", flags=["-O3"]) with literals'
+        ) from error
+    refused = [f for f in load.flags if not _allowed(f)]
+    if refused:
+        raise ValueError(f"model.py:{call.lineno}: flag {refused[0]!r} is not allowed")
+    return load
+
+
+def _allowed(flag: str) -> bool:
+    return bool(ALLOWED_FLAGS.fullmatch(flag)) and not FORBIDDEN_FLAGS.fullmatch(flag)
+
+
+def _compile(load: Load, workdir: Path, run: Run) -> tuple[str, str]:
+    """The error message (empty when it compiled) and what the compiler said."""
+    if not (workdir / load.source).is_file():
+        return f"model.py loads {load.source!r}, which is not among the candidate's files", ""
+    built = runtime.library_path(workdir, load.source, load.flags)
+    extra = ["-fopt-info-vec-missed", "-fstack-usage", "-fdiagnostics-color=never"]
+    command = runtime.command(load.source, [*load.flags, *extra], built)
+    done = run(command, workdir, Limits())
+    if done.code == 124:
+        return f"{load.source}: the compiler ran past its time limit", done.output
+    if done.code or not built.exists():
+        return f"{load.source}: {_errors(done.output)}", done.output
+    return "", done.output
+
+
+def _errors(output: str) -> str:
+    """The compiler's errors without its remarks, at most a screenful."""
+    lines = [x for x in output.splitlines() if ": missed:" not in x and ": note:" not in x]
+    return "\n".join(lines[:24] if len(lines) <= 30 else [*lines[:20], "…", *lines[-8:]])
+
+
+def _missed(output: str) -> tuple[str, ...]:
+    found = {
+        f"{m['where']}: {m['what']}": None
+        for m in MISSED.finditer(output)
+        if m["what"].startswith(TELLING)
+    }
+    return tuple(found)[:12]
+
+
+def _resources(workdir: Path) -> dict[str, float]:
+    stacks = [
+        float(line.split("\t")[1])
+        for path in [*workdir.glob("*.su"), *(workdir / runtime.BUILD_FOLDER).glob("*.su")]
+        for line in path.read_text(errors="replace").splitlines()
+        if line.count("\t") == 2
+    ]
+    libraries = (workdir / runtime.BUILD_FOLDER).glob("*.so")
+    return {
+        "stack_bytes": max(stacks, default=0.0),
+        "library_bytes": float(sum(p.stat().st_size for p in libraries)),
+    }
+
+
+PYTHON_TRIPWIRES = {
+    "introspection": r"\b(gc|inspect|sys\._getframe|ctypes|__subclasses__|settrace)\b",
+    "processes": r"\b(subprocess|os\.(fork|system|exec\w*|_exit|kill)|multiprocessing|threading)\b",
+    "timers": r"\b(perf_counter|monotonic|time\.time)\s*=",
+    "global_state": r"torch\.(set_\w+|backends\.\w+(\.\w+)*\s*=)",
+    "dynamic_code": r"\b(exec|eval|compile|__import__)\s*\(",
+}
+CPP_TRIPWIRES = {
+    "processes": r"\b(fork|clone|system|popen|exec[lv]\w*|ptrace|kill)\s*\(",
+    "threads": r"\b(pthread_create|std::thread|std::async)\b",
+    "files": r"\b(fopen|open|mmap|std::[io]?fstream|shm_open)\s*\(",
+    "assembler": r"\b(asm|__asm__)\b.*\.incbin|#\s*include\s*[\"<]/",
+}
+
+
+def _tripwires(file: SourceFile) -> list[Flag]:
+    rules = PYTHON_TRIPWIRES if file.path.endswith(".py") else CPP_TRIPWIRES
+    return [
+        Flag(rule=rule, reason=line.strip()[:120], where=f"{file.path}:{number}")
+        for rule, pattern in rules.items()
+        for number, line in enumerate(file.text.splitlines(), 1)
+        if re.search(pattern, line)
+    ]
+
+
+plugin: type[Language] = Cpp
