@@ -1,6 +1,7 @@
 """Reads a task file as data: its declarations are literals, and nothing of it is executed."""
 
 import ast
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +22,13 @@ DECLARATIONS = (
 EXAMPLE = 'WORKLOADS = {"small": {"rows": 512}}'
 
 
-def read(path: Path, captured: str | None = None) -> Task:
+def read(path: Path, inputs: Path | None = None) -> Task:
     """The task in `path`, a KernelBench-format file with optional declarations.
 
     Args:
         path: a Python file that defines `Model`, `get_inputs` and `get_init_inputs`.
-        captured: blob of captured inputs, which become a workload named `captured`.
+        inputs: captured inputs (`torch.save` of a list of tensors), which become a workload
+            named `captured`.
 
     Raises:
         TaskError: it cannot be read, is not Python, or a declaration has another form.
@@ -36,11 +38,15 @@ def read(path: Path, captured: str | None = None) -> Task:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise TaskError(f"{path}: {reason}; give a Python file that defines Model") from error
-    return parse(path.stem, source, captured, where=str(path))
+    data = _captured(inputs) if inputs else None
+    task = parse(path.stem, source, sha256(data).hexdigest() if data else None, str(path))
+    if data:
+        task.attach(data)
+    return task
 
 
 def parse(name: str, source: str, captured: str | None = None, where: str = "") -> Task:
-    """The same from text; `where` names it in messages."""
+    """The same from text; `where` names it in messages, `captured` is a blob."""
     where = where or name
     try:
         tree = ast.parse(source)
@@ -149,3 +155,15 @@ def _first_problem(error: ValidationError | TypeError) -> str:
     first = error.errors()[0]
     field = ".".join(str(part) for part in first["loc"])
     return f"{field.upper()} = {first['input']!r}: {first['msg'].lower()}"
+
+
+def _captured(path: Path) -> bytes:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise TaskError(
+            f"inputs {path}: {error.strerror}; give a file written by torch.save([tensor, ...])"
+        ) from error
+    if not data:
+        raise TaskError(f"inputs {path}: the file is empty")
+    return data

@@ -1,11 +1,19 @@
 """What to compute: a task, its workloads, and how exact the answer must be."""
 
+from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Literal
+from hashlib import sha256
+from io import BytesIO
+from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, PrivateAttr
 
+from kernelevolve.core.errors import TaskError
 from kernelevolve.core.record import Record, digest
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.nn import Module
 
 Size = int | float | bool | str
 
@@ -69,6 +77,56 @@ class Task(Record):
     """Blob of captured input tensors (`torch.save` of a list or tuple)."""
     program: str | None = None
     """Blob of an exported program with its example inputs, for `Task.from_module`."""
+
+    _attachments: dict[str, bytes] = PrivateAttr(default_factory=dict)
+
+    @property
+    def attachments(self) -> Mapping[str, bytes]:
+        """Blobs that came with the task in this process and belong into a store."""
+        return self._attachments
+
+    def attach(self, data: bytes) -> None:
+        """Carry a blob along until a store has it."""
+        self._attachments[sha256(data).hexdigest()] = data
+
+    @classmethod
+    def from_module(
+        cls, module: "Module", inputs: "Sequence[Tensor]", name: str | None = None, **fields: Any
+    ) -> "Task":
+        """A task from a live module, stored as an exported program with its weights.
+
+        Args:
+            module: what to optimise, in the mode (train or eval) that it is in.
+            inputs: example inputs; kernels are verified on values like them, at these shapes.
+            name: short name; by default the module's class.
+            fields: other fields of a task, for example `precision="downcast"`.
+
+        Raises:
+            TaskError: the module cannot be exported; the message holds the reason.
+        """
+        import torch
+
+        try:
+            program = torch.export.export(module, tuple(inputs))
+            file = BytesIO()
+            torch.export.save(program, file)
+        except Exception as error:  # noqa: BLE001  whatever export raises is its reason
+            reason = str(error).strip().splitlines() or [type(error).__name__]
+            raise TaskError(
+                f"{type(module).__name__} cannot be exported: {reason[0]}; "
+                "write it as a task file with Model and get_inputs instead"
+            ) from error
+        data = file.getvalue()
+        task = cls(
+            name=name or type(module).__name__.lower(),
+            source="",
+            workloads=(Workload(name="default", captured=True),),
+            mode="train" if module.training else "eval",
+            program=sha256(data).hexdigest(),
+            **fields,
+        )
+        task.attach(data)
+        return task
 
     @cached_property
     def id(self) -> str:
