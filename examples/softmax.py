@@ -1,0 +1,26 @@
+"""Softmax over the rows of a matrix of scores.
+
+Each row is shifted by its maximum before the exponential, as `torch.softmax` does.
+"""
+
+import torch
+from torch import nn
+
+WORKLOADS = {
+    "rows512": {"rows": 512, "columns": 1024},
+    "square4096": {"rows": 4096, "columns": 4096},
+}
+HELD_OUT = {"odd": {"rows": 333, "columns": 1537}}
+
+
+class Model(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.softmax(x, dim=-1)
+
+
+def get_inputs(rows=512, columns=1024):
+    return [torch.randn(rows, columns) * 3]
+
+
+def get_init_inputs():
+    return []
