@@ -1,0 +1,143 @@
+"""What programs read of a run: the JSON contract of the command line, made from the graph."""
+
+from collections.abc import Callable, Sequence
+from statistics import geometric_mean
+
+from kernelevolve.core.evaluation import Evaluation, Timing
+from kernelevolve.core.graph import Graph, Node
+
+Json = dict[str, object]
+
+
+def summary(run: str, graph: Graph, files: Sequence[str] = ()) -> Json:
+    """The outcome of `optimize` and `resume`; `files` are where the best kernel was written."""
+    best = announced(graph)
+    return {
+        "run": run,
+        "task": graph.task.name if graph.task else None,
+        "target": graph.target.address if graph.target else None,
+        "language": graph.config.get("language"),
+        "fidelity": _verdict(best).fidelity if best else None,
+        "best": _best(best, files) if best else None,
+        "nodes": {
+            "total": len(graph),
+            "ok": graph.by_status().get("ok", 0),
+            "by_status": graph.by_status(),
+        },
+        "usage": graph.usage.model_dump(),
+        "stopped_by": graph.stopped_by,
+    }
+
+
+def announced(graph: Graph) -> Node | None:
+    """The node that may be called best: confirmed, or, while a run goes on, the best score."""
+    best = graph.best
+    return None if best and graph.stopped_by and not best.confirmed else best
+
+
+def show(run: str, graph: Graph) -> Json:
+    """Every node of a run, and its best."""
+    best = announced(graph)
+    return {
+        "run": run,
+        "task": graph.task.name if graph.task else None,
+        "target": graph.target.address if graph.target else None,
+        "config": graph.config,
+        "nodes": [_row(node) for node in graph],
+        "best": best.number if best else None,
+        "stopped_by": graph.stopped_by,
+    }
+
+
+def show_node(graph: Graph, number: int, blob: Callable[[str], bytes]) -> Json:
+    """One node with its source, verdicts, brief and proposal."""
+    node = graph.nodes[number]
+    proposal = node.proposal
+    files = proposal.files if proposal else {}
+    return _row(node) | {
+        "source": {path: blob(ref).decode() for path, ref in files.items()},
+        "evaluation": node.evaluation.model_dump(mode="json") if node.evaluation else None,
+        "confirmation": node.confirmation.model_dump(mode="json") if node.confirmation else None,
+        "diagnosis": _diagnosis(node.confirmation) or _diagnosis(node.evaluation),
+        "timings": timings(node.confirmation or node.evaluation),
+        "brief": blob(proposal.brief).decode() if proposal and proposal.brief else None,
+        "proposal": proposal.model_dump(mode="json") if proposal else None,
+    }
+
+
+def timings(evaluation: Evaluation | None) -> list[Json]:
+    """One row per workload: medians in microseconds, speed-up with its interval."""
+    return [_timing(t) for t in evaluation.timings] if evaluation else []
+
+
+def _timing(timing: Timing) -> Json:
+    return {
+        "workload": timing.workload,
+        "held_out": timing.held_out,
+        "time_us": timing.median_us,
+        "baseline_us": timing.baseline_us,
+        "speedup": timing.speedup,
+        "interval": [timing.low, timing.high],
+        "speedup_over": {b: timing.speedup_over(b) for b in timing.baselines_us},
+        "setup_us": timing.setup_us,
+        "first_call_us": timing.first_call_us,
+        "memory_bytes": timing.memory_bytes,
+        "warm": timing.warm,
+    }
+
+
+def _best(node: Node, files: Sequence[str]) -> Json:
+    verdict = _verdict(node)
+    shown = [t for t in verdict.timings if not t.held_out]
+    baselines = {name for t in shown for name in t.baselines_us}
+    proposal = node.proposal
+    return {
+        "node": node.number,
+        "candidate": proposal.candidate if proposal else None,
+        "summary": proposal.summary if proposal else "",
+        "speedup": verdict.score,
+        "interval": list(verdict.interval or ()),
+        "speedup_over": {name: verdict.geomean(name) for name in sorted(baselines)},
+        "time_us": geometric_mean(t.median_us for t in shown),
+        "baseline_us": geometric_mean(t.baseline_us for t in shown),
+        "roofline_fraction": verdict.diagnosis.fraction if verdict.diagnosis else None,
+        "confirmed": node.confirmed,
+        "algebraic": proposal.algebraic if proposal else False,
+        "fallback": proposal.fallback if proposal else False,
+        "workloads": timings(verdict),
+        "files": list(files),
+    }
+
+
+def _verdict(node: Node) -> Evaluation:
+    """The confirmation where there is one, else the search's own evaluation."""
+    verdict = node.confirmation if node.confirmed else node.evaluation
+    if verdict is None:
+        raise ValueError(f"node #{node.number} has no evaluation")
+    return verdict
+
+
+def _row(node: Node) -> Json:
+    verdict = node.evaluation
+    message = node.failure or (verdict.message if verdict else "")
+    if node.same_as is not None:
+        message = f"same source as #{node.same_as}"
+    return {
+        "number": node.number,
+        "parents": list(node.move.parents),
+        "memory": node.move.memory,
+        "status": node.status,
+        "stage": str(verdict.stage) if verdict else None,
+        "score": node.score,
+        "message": message,
+        "summary": node.proposal.summary if node.proposal else "",
+        "candidate": node.proposal.candidate if node.proposal else None,
+        "confirmed": node.confirmed,
+        "confirmed_score": node.confirmation.score if node.confirmation else None,
+        "quarantined": node.quarantined,
+    }
+
+
+def _diagnosis(evaluation: Evaluation | None) -> Json | None:
+    found = evaluation.diagnosis if evaluation else None
+    return found.model_dump(mode="json") if found else None
