@@ -6,6 +6,7 @@ from pydantic import Field, TypeAdapter
 
 from kernelevolve.core.candidate import Move, Usage
 from kernelevolve.core.evaluation import Evaluation
+from kernelevolve.core.job import Admission
 from kernelevolve.core.record import Record
 from kernelevolve.core.target import TargetSpec
 from kernelevolve.core.task import Task
@@ -34,6 +35,14 @@ class RunResumed(_Event):
     kind: Literal["run_resumed"] = "run_resumed"
     config: dict[str, object]
     """The configuration from here on."""
+
+
+class Admitted(_Event):
+    """The task was loaded and its baselines were measured, in this process."""
+
+    kind: Literal["admitted"] = "admitted"
+    admission: Admission
+    """What was found."""
 
 
 class Selected(_Event):
@@ -127,16 +136,18 @@ class Command(_Event):
 
 
 class RunStopped(_Event):
-    """The search ended; a later resume may still follow."""
+    """The writer's last event: it gives up its lease. A later resume may still follow."""
 
     kind: Literal["run_stopped"] = "run_stopped"
     reason: str
-    """`nodes`, `minutes`, `plateau`, `goal`, `roofline`, `interrupted`, `exhausted`, `command`."""
+    """`nodes`, `minutes`, `plateau`, `goal`, `roofline`, `interrupted`, `exhausted`, `command`,
+    `error`."""
 
 
 Event = Annotated[
     RunStarted
     | RunResumed
+    | Admitted
     | Selected
     | Proposed
     | Failed

@@ -6,6 +6,7 @@ from functools import singledispatchmethod
 from kernelevolve.core.candidate import Move, Usage
 from kernelevolve.core.evaluation import Evaluation, Status
 from kernelevolve.core.events import (
+    Admitted,
     Command,
     Confirmed,
     Evaluated,
@@ -18,6 +19,7 @@ from kernelevolve.core.events import (
     RunStopped,
     Selected,
 )
+from kernelevolve.core.job import Admission
 from kernelevolve.core.record import Record
 from kernelevolve.core.target import TargetSpec
 from kernelevolve.core.task import Task
@@ -50,9 +52,15 @@ class Node(Record):
 
     @property
     def score(self) -> float | None:
-        """Larger is better; None unless OK and not quarantined."""
+        """Larger is better; None unless OK and not quarantined.
+
+        The final check's word replaces that of the search, so that a lucky measurement counts
+        no longer than until it is confirmed, and a refuted kernel not at all.
+        """
         if self.evaluation is None or self.quarantined is not None:
             return None
+        if self.confirmation is not None and self.confirmation.status is not Status.LOST:
+            return self.confirmation.score
         return self.evaluation.score
 
     @property
@@ -77,7 +85,11 @@ class Graph:
         self.task: Task | None = None
         self.target: TargetSpec | None = None
         self.config: dict[str, object] = {}
+        self.admission: Admission | None = None
         self.started_at: float | None = None
+        self._earlier_seconds = 0.0
+        self._session_at = 0.0
+        self._written_at = 0.0
         self.stopped_by: str | None = None
         self.nodes: dict[int, Node] = {}
         self.children: dict[int, list[int]] = {}
@@ -101,6 +113,8 @@ class Graph:
         """Take one event into account."""
         self._apply(event)
         self.length += 1
+        if not isinstance(event, Command):
+            self._written_at = event.at
 
     def __iter__(self) -> Iterator[Node]:
         """Nodes by number."""
@@ -128,11 +142,18 @@ class Graph:
 
     @property
     def best(self) -> Node | None:
-        """The best confirmed node; before any confirm, the best score."""
+        """The highest confirmed score; while nothing is confirmed, the best not refuted."""
         confirmed = [n for n in self if n.confirmed and n.number not in self.banned]
         if confirmed:
             return max(confirmed, key=_confirmed_score)
         return next(iter(self.scored), None)
+
+    def seconds(self, now: float) -> float:
+        """Wall-clock time of this session until `now`, and of all sessions before it.
+
+        A session that was killed counts up to the last event that it wrote.
+        """
+        return self._earlier_seconds + max(0.0, now - self._session_at)
 
     def ancestors(self, number: int) -> list[Node]:
         """From the root of the first-parent line down to the node's parent."""
@@ -160,12 +181,18 @@ class Graph:
     @_apply.register
     def _(self, event: RunStarted) -> None:
         self.task, self.target, self.config = event.task, event.target, event.config
-        self.started_at = event.at
+        self.started_at = self._session_at = event.at
 
     @_apply.register
     def _(self, event: RunResumed) -> None:
         self.config = event.config
+        self._earlier_seconds += max(0.0, self._written_at - self._session_at)
+        self._session_at = event.at
         self.stopped_by, self.stop_wanted, self.paused = None, False, False
+
+    @_apply.register
+    def _(self, event: Admitted) -> None:
+        self.admission = event.admission
 
     @_apply.register
     def _(self, event: Selected) -> None:
@@ -187,6 +214,8 @@ class Graph:
     def _(self, event: Evaluated) -> None:
         self._change(event.number, evaluation=event.evaluation, same_as=event.same_as)
         self._charge(event.evaluation)
+        if event.evaluation.status is Status.LOST:
+            self._forget_source(event.number)
 
     @_apply.register
     def _(self, event: Confirmed) -> None:
@@ -221,6 +250,12 @@ class Graph:
 
     def _change(self, number: int, **fields: object) -> None:
         self.nodes[number] = self.nodes[number].model_copy(update=fields)
+
+    def _forget_source(self, number: int) -> None:
+        """A lost evaluation judged nothing, so that the same source may be proposed again."""
+        proposal = self.nodes[number].proposal
+        if proposal and self.by_candidate.get(proposal.candidate) == number:
+            del self.by_candidate[proposal.candidate]
 
     def _charge(self, evaluation: Evaluation) -> None:
         self.usage = self.usage + Usage(device_seconds=evaluation.device_seconds)

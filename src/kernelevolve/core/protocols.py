@@ -61,6 +61,9 @@ class Finished(Protocol):
 class Language(Protocol):
     """A way to write kernels."""
 
+    requires: Mapping[str, str]
+    """Programs that a build needs, with the command that installs each."""
+
     def guide(self, spec: TargetSpec) -> str:
         """What a programmer must know to write it for this device."""
         ...
@@ -89,8 +92,20 @@ class Workbench(Protocol):
         """Evaluate files up to a stage."""
         ...
 
+    async def run(self, command: Sequence[str], stdin: bytes) -> bytes:
+        """Standard output of a command that may execute the task's code, in the sandbox.
+
+        Raises:
+            ProgrammerError: it failed or ran too long; the message ends with its last words.
+        """
+        ...
+
     def look(self, ref: str) -> str:
         """A past node (`#17`) or a diff of two (`#3..#17`), as text."""
+        ...
+
+    def blob(self, ref: str) -> bytes:
+        """What the task carries along: captured inputs, an exported program."""
         ...
 
 
@@ -138,6 +153,9 @@ class Store(Protocol):
 
     def append(self, run: str, events: Sequence[Event], lease: str | None = None) -> None:
         """Add events atomically. Without a lease, commands only.
+
+        The first append with a lease takes it, every later one (an empty one too) shows that
+        its holder lives, and `RunStopped` gives it up.
 
         Raises:
             LeaseHeld: another live process holds this run's lease.

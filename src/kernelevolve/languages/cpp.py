@@ -4,7 +4,7 @@ import ast
 import re
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -44,6 +44,8 @@ class Load:
 
 class Cpp:
     """g++, flags as part of the candidate within an allow-list."""
+
+    requires: Mapping[str, str] = {"g++": "apt-get install g++"}
 
     def guide(self, spec: TargetSpec) -> str:
         """How to write `model.py` and `kernel.cpp` for this processor."""
