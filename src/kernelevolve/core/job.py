@@ -24,6 +24,15 @@ class Limits(Record):
     """Largest file that a runner may write."""
 
 
+class Finished(Record):
+    """How a command in the sandbox ended."""
+
+    code: int
+    """Exit code; negative for a signal, 124 where the time limit killed it."""
+    output: str
+    """Standard output and error, head and tail."""
+
+
 class Job(Record):
     """What to evaluate, on which device, how far."""
 

@@ -9,7 +9,7 @@ from kernelevolve.core.candidate import Brief, Candidate, Move, Proposal, Source
 from kernelevolve.core.evaluation import Build, Evaluation, Flag, Stage
 from kernelevolve.core.events import Event
 from kernelevolve.core.graph import Graph
-from kernelevolve.core.job import Admission, Job, Limits
+from kernelevolve.core.job import Admission, Finished, Job, Limits
 from kernelevolve.core.target import Clock, TargetSpec
 from kernelevolve.core.task import Task
 
@@ -44,18 +44,9 @@ class Target(Protocol):
 class Run(Protocol):
     """Runs one untrusted command to its end; given to `Language.build` by the harness."""
 
-    def __call__(self, command: Sequence[str], folder: Path, limits: Limits) -> "Finished":
+    def __call__(self, command: Sequence[str], folder: Path, limits: Limits) -> Finished:
         """Run `command` in `folder`, which is the only place that it may write."""
         ...
-
-
-class Finished(Protocol):
-    """How a command ended."""
-
-    code: int
-    """Exit code; negative for a signal, 124 where the time limit killed it."""
-    output: str
-    """Standard output and error, head and tail."""
 
 
 class Language(Protocol):

@@ -3,27 +3,18 @@
 import ast
 import subprocess
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from kernelevolve import registry
 from kernelevolve.core.candidate import Candidate, SourceFile
-from kernelevolve.core.job import Limits
-from kernelevolve.core.protocols import Finished, Language
+from kernelevolve.core.job import Finished, Limits
+from kernelevolve.core.protocols import Language
 from kernelevolve.core.target import TargetSpec
 from kernelevolve.core.task import Task, Workload
 
 TASK = Task(name="contract", source="class Model: ...", workloads=(Workload(name="default"),))
-
-
-@dataclass(frozen=True)
-class Ended:
-    """How a command ended."""
-
-    code: int
-    output: str
 
 
 def run_here(command: Sequence[str], folder: Path, limits: Limits) -> Finished:
@@ -36,7 +27,7 @@ def run_here(command: Sequence[str], folder: Path, limits: Limits) -> Finished:
         timeout=limits.build_seconds,
         check=False,
     )
-    return Ended(done.returncode, done.stdout + done.stderr)
+    return Finished(code=done.returncode, output=done.stdout + done.stderr)
 
 
 class LanguageContract:
