@@ -1,0 +1,128 @@
+"""How runs and nodes look in a terminal, from the objects that `--json` prints."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import PurePath
+from typing import Any
+
+from pydantic import BaseModel
+from rich.console import Group, RenderableType
+from rich.markup import escape
+from rich.syntax import Syntax
+from rich.table import Table
+from rich.tree import Tree
+
+LEXERS = {".py": "python", ".cpp": "cpp", ".h": "cpp", ".cu": "cuda", ".hip": "cuda"}
+
+
+def runs(found: Sequence[Mapping[str, Any]]) -> RenderableType:
+    """One row per run."""
+    if not found:
+        return "no runs yet; start one with: kernelevolve optimize FILE.py"
+    table = _table("run", "task", "target", "nodes", "best", "speed-up", "state", "started")
+    for row in found:
+        best = "" if row.get("best") is None else f"#{row['best']}"
+        cells = [row.get(k, "") for k in ("run", "task", "target", "nodes")]
+        ended = [best, _times(row.get("speedup")), row.get("state", ""), _when(row.get("started"))]
+        table.add_row(*(escape(str(cell)) for cell in [*cells, *ended]))
+    return table
+
+
+def tree(found: Mapping[str, Any]) -> RenderableType:
+    """The search graph: each node below its first parent."""
+    root = Tree(f"[bold]{escape(str(found['run']))}[/bold]", guide_style="dim")
+    branches: dict[int, Tree] = {}
+    for row in found["nodes"]:
+        parent = branches.get(row["parents"][0], root) if row["parents"] else root
+        branches[row["number"]] = parent.add(_leaf(row, found.get("best")))
+    return root
+
+
+def node(found: Mapping[str, Any]) -> RenderableType:
+    """One node in full."""
+    parts: list[RenderableType] = [_leaf(found, None)]
+    if diagnosis := found.get("diagnosis"):
+        parts += [_heading("diagnosis"), escape(str(diagnosis["sentence"]))]
+        parts += [f"  [dim]{escape(remark)}[/dim]" for remark in diagnosis.get("remarks", ())]
+    if rows := found.get("timings"):
+        parts += [_heading("timings"), _timings(rows)]
+    proposal = found.get("proposal") or {}
+    if plan := proposal.get("plan"):
+        parts += [
+            _heading("plan"),
+            Syntax(plan, "json", word_wrap=True, background_color="default"),
+        ]
+    for path, text in (found.get("source") or {}).items():
+        lexer = LEXERS.get(PurePath(path).suffix, "text")
+        parts += [_heading(path), Syntax(text, lexer, background_color="default")]
+    if brief := found.get("brief"):
+        parts += [_heading("brief"), f"[dim]{len(brief):,} characters; --json prints it[/dim]"]
+    return Group(*parts)
+
+
+def cleaned(record: BaseModel) -> str:
+    """What `clean` removes, in words."""
+    found = record.model_dump()
+    size = found.pop("bytes", 0)
+    parts = [f"{len(v) if isinstance(v, list | tuple) else v} {k}" for k, v in found.items()]
+    return f"{', '.join(parts)} ({size / 2**20:,.1f} MiB)"
+
+
+def _leaf(row: Mapping[str, Any], best: int | None) -> str:
+    colour = {"ok": "green", "open": "cyan", "duplicate": "dim"}.get(row["status"], "red")
+    words = [f"#{row['number']}", f"[{colour}]{row['status']}[/{colour}]"]
+    if row["score"] is not None:
+        words.append(f"[bold]{row['score']:.2f}x[/bold]")
+    if row["confirmed"]:
+        confirmed = row.get("confirmed_score")
+        words.append(f"[green]confirmed {_times(confirmed)}[/green]".replace(" [/", "[/"))
+    if row["number"] == best:
+        words.append("[bold green]best[/bold green]")
+    if len(row["parents"]) > 1:
+        words.append("with " + ", ".join(f"#{parent}" for parent in row["parents"][1:]))
+    if row["quarantined"]:
+        words.append(f"[red]quarantined: {escape(str(row['quarantined']))}[/red]")
+    said = row["message"] if row["message"] else row.get("summary", "")
+    return " ".join([*words, f"[dim]{escape(_first_line(said))}[/dim]"])
+
+
+def _timings(rows: Sequence[Mapping[str, Any]]) -> Table:
+    table = _table("workload", "time", "best baseline", "speed-up", "interval", "over", "setup")
+    for row in rows:
+        low, high = row["interval"]
+        over = ", ".join(f"{k} {_times(v)}" for k, v in row["speedup_over"].items())
+        table.add_row(
+            escape(row["workload"]) + (" (held out)" if row["held_out"] else ""),
+            f"{row['time_us']:,.1f} us",
+            f"{row['baseline_us']:,.1f} us",
+            _times(row["speedup"]),
+            f"{low:.2f} to {high:.2f}",
+            over,
+            f"{row['setup_us']:,.0f} us",
+        )
+    return table
+
+
+def _table(*titles: str) -> Table:
+    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
+    for title in titles:
+        table.add_column(title, overflow="fold")
+    return table
+
+
+def _heading(text: str) -> str:
+    return f"\n[bold underline]{escape(text)}[/bold underline]"
+
+
+def _times(ratio: object) -> str:
+    return f"{ratio:.2f}x" if isinstance(ratio, int | float) else ""
+
+
+def _when(at: object) -> str:
+    if isinstance(at, int | float):
+        return datetime.fromtimestamp(at).strftime("%Y-%m-%d %H:%M")
+    return str(at or "")
+
+
+def _first_line(text: object) -> str:
+    return (str(text or "").strip().splitlines() or [""])[0]

@@ -1,0 +1,124 @@
+"""`runs`, `show`, `best` and `clean`: what the store holds."""
+
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from kernelevolve import app
+from kernelevolve.cli import render
+from kernelevolve.cli.options import Settings, examples, with_settings
+from kernelevolve.cli.reply import DONE, FELL_SHORT, STDERR, Reply
+from kernelevolve.core.errors import UsageError
+
+RunName = Annotated[str, typer.Argument(metavar="RUN", help="Name of the run.")]
+
+
+def register(cli: typer.Typer) -> None:
+    """Add this file's commands."""
+    cli.command(epilog=examples("kernelevolve runs", "kernelevolve runs --json"))(runs)
+    cli.command(
+        epilog=examples(
+            "kernelevolve show RUN", "kernelevolve show RUN 17", "kernelevolve show RUN best"
+        )
+    )(show)
+    cli.command(epilog=examples("kernelevolve best RUN -o kernel/ && python kernel/verify.py"))(
+        best
+    )
+    cli.command(
+        epilog=examples(
+            "kernelevolve clean --dry-run",
+            "kernelevolve clean --older-than 7 --yes",
+            "kernelevolve clean --all",
+        )
+    )(clean)
+
+
+@with_settings("store")
+def runs(settings: Settings) -> Reply:
+    """List the runs of this store."""
+    found = app.runs(settings.store)
+    return Reply({"runs": found}, render.runs(found))
+
+
+@with_settings("store")
+def show(
+    run: RunName,
+    settings: Settings,
+    node: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Argument(metavar="[NODE]", help="Number of a node, or best.", show_default=False),
+    ] = None,
+) -> Reply:
+    """Show a run as a tree, or one node with its source, diagnosis and timings."""
+    store = settings.store
+    if node is None:
+        found = app.show(run, store)
+        return Reply(found, render.tree(found))
+    found = app.show_node(run, _number(run, node, store), store)
+    return Reply(found, render.node(found))
+
+
+@with_settings("store")
+def best(
+    run: RunName,
+    folder: Annotated[
+        Path,
+        typer.Option("-o", "--output", metavar="DIR", help="Folder to write; made if missing."),
+    ],
+    settings: Settings,
+    node: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--node", help="Another node than the best.", show_default=False),
+    ] = None,
+) -> Reply:
+    """Write the best kernel as a PyTorch operator that you can put into production."""
+    store = settings.store
+    number = _number(run, node, store) if node else None
+    if number is None and app.show(run, store)["best"] is None:
+        message = f"run {run} has no confirmed kernel; choose a correct one with --node"
+        STDERR.print(f"[bold red]error:[/bold red] {message}", soft_wrap=True)
+        return Reply({"error": message, "run": run, "files": []}, "", FELL_SHORT)
+    files = app.export(run, folder, store, number)
+    text = "\n".join(["wrote", *(f"  {file}" for file in files)])
+    verify = [
+        f"check it anywhere with: python {file}" for file in files if file.name == "verify.py"
+    ]
+    payload = {"run": run, "folder": str(folder), "files": [str(file) for file in files]}
+    return Reply(payload, "\n".join([text, *verify]))
+
+
+@with_settings("store")
+def clean(
+    settings: Settings,
+    older_than: Annotated[
+        float, typer.Option("--older-than", metavar="DAYS", min=0, help="Only what is older.")
+    ] = 30.0,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Everything, whatever its age.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> Reply:
+    """Remove old runs, builds and caches; says what, and asks on a terminal."""
+    store = settings.store
+    planned = app.clean(store, older_than, everything, True)
+    sentence = render.cleaned(planned)
+    if dry_run:
+        return Reply(planned.model_dump(mode="json"), f"would remove {sentence}")
+    STDERR.print(f"removing {sentence}", markup=False)
+    if not (yes or settings.json) and STDERR.is_terminal:
+        typer.confirm("go on?", abort=True, err=True)
+    removed = app.clean(store, older_than, everything, False)
+    return Reply(removed.model_dump(mode="json"), f"removed {render.cleaned(removed)}", DONE)
+
+
+def _number(run: str, text: str, store: str | None) -> int:
+    if text == "best":
+        found = app.show(run, store)["best"]
+        if not isinstance(found, int):
+            raise UsageError(f"run {run} has no best node yet; kernelevolve show {run} lists them")
+        return found
+    if not text.removeprefix("#").isdigit():
+        raise UsageError(f"node {text!r}: write a number, for example 17, or best")
+    return int(text.removeprefix("#"))

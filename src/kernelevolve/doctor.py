@@ -1,0 +1,296 @@
+"""Looks at a machine: what works here, what is missing, and the command that installs it."""
+
+import os
+import platform
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
+
+from kernelevolve import registry
+from kernelevolve.config import RunConfig, data_folder
+from kernelevolve.core.errors import KernelEvolveError, MissingDependency
+from kernelevolve.core.evaluation import Timing
+from kernelevolve.core.record import Record
+from kernelevolve.core.target import TargetSpec
+
+ENOUGH_BYTES = 2 << 30
+EVEN = 0.05
+"""An A/A test may differ from 1 by this much."""
+
+NATIVE = ("-O3", "-march=native", "-fopenmp", "-shared", "-fPIC")
+PROBE = 'extern "C" void add(float *x, int n) { for (int i = 0; i < n; ++i) x[i] += 1; }\n'
+SANDBOXED = ("bwrap", "--unshare-all", "--die-with-parent", "--ro-bind", "/", "/", "--dev", "/dev")
+
+
+class Finding(Record):
+    """One thing that was looked at."""
+
+    what: str
+    """What it is, and what was found."""
+    possible: bool
+    """Whether it can be used as things stand."""
+    install: str = ""
+    """The command, or the change, that helps; empty where nothing is missing."""
+
+
+class Toolchain(Record):
+    """One language on this machine."""
+
+    name: str
+    """Registry name."""
+    possible: bool
+    """Whether kernels in it can be built here."""
+    toolchain: str
+    """What builds it, with its version, or what is missing."""
+
+
+class Isolation(Record):
+    """What keeps candidates apart from this machine."""
+
+    possible: bool
+    """Whether candidates can be run in the sandbox."""
+    tool: str = ""
+    """The sandbox's tool and version."""
+    process_limit: str = ""
+    """What bounds the number of a candidate's processes; empty when nothing does."""
+    sentence: str
+    """It in one sentence."""
+
+
+class Evenness(Record):
+    """An A/A test: the same kernel on both sides of a timing."""
+
+    ratio: float
+    """Time of one side over the other; 1 where the clock is fair."""
+    interval: tuple[float, float]
+    """95 % confidence interval of the ratio."""
+    even: bool
+    """Whether the ratio is as good as 1."""
+    sentence: str
+    """It in one sentence."""
+
+
+class Doctor(Record):
+    """What a machine can do."""
+
+    targets: tuple[TargetSpec, ...]
+    """Devices present."""
+    languages: tuple[Toolchain, ...]
+    """Every language that the registry knows."""
+    sandbox: Isolation
+    """What keeps candidates apart."""
+    clock: Evenness | None = None
+    """The A/A test; None where it could not be made."""
+    findings: tuple[Finding, ...]
+    """Everything that was looked at, what is missing first."""
+
+
+class _Ran(NamedTuple):
+    code: int
+    output: str
+
+    @property
+    def first_line(self) -> str:
+        return (self.output.strip().splitlines() or ["no output"])[0]
+
+
+def examine(config: RunConfig, same_twice: Callable[[], Timing] | None = None) -> Doctor:
+    """Look at everything; takes seconds, and nothing that is missing raises.
+
+    Args:
+        config: whose store and target are meant.
+        same_twice: times one kernel against itself, as the harness times candidates.
+    """
+    findings: list[Finding] = []
+    targets = tuple(_targets(findings))
+    compiler = _compiler()
+    sandbox = _sandbox()
+    languages = tuple(_languages(compiler))
+    clock, problem = _clock(same_twice) if same_twice else (None, None)
+    findings += [compiler, *_language_findings(languages), _torch(), _sandbox_finding(sandbox)]
+    findings += [_process_finding(sandbox), _disk(config), _load()]
+    findings += [problem] if problem else []
+    findings += [_clock_finding(clock)] if clock else []
+    return Doctor(
+        targets=targets,
+        languages=languages,
+        sandbox=sandbox,
+        clock=clock,
+        findings=tuple(sorted(findings, key=lambda f: f.possible)),
+    )
+
+
+def _targets(findings: list[Finding]) -> Iterator[TargetSpec]:
+    for name in registry.names("target"):
+        try:
+            found = registry.load("target", name)().discover()
+        except MissingDependency as error:
+            findings.append(_missing(f"target {name}", error))
+            continue
+        yield from found
+        devices = ", ".join(spec.address for spec in found) or "no such device here"
+        findings.append(Finding(what=f"target {name}: {devices}", possible=bool(found)))
+
+
+def _languages(compiler: Finding) -> Iterator[Toolchain]:
+    for name in registry.names("language"):
+        try:
+            registry.load("language", name)
+        except MissingDependency as error:
+            yield Toolchain(name=name, possible=False, toolchain=str(error))
+            continue
+        if name == "cpp":
+            yield Toolchain(name=name, possible=compiler.possible, toolchain=compiler.what)
+        else:
+            yield Toolchain(name=name, possible=True, toolchain="its Python package is installed")
+
+
+def _language_findings(languages: Sequence[Toolchain]) -> Iterator[Finding]:
+    for language in languages:
+        if language.name != "cpp" and not language.possible:
+            _, _, install = language.toolchain.rpartition(": ")
+            yield Finding(what=f"language {language.name}", possible=False, install=install)
+
+
+def _compiler() -> Finding:
+    if shutil.which("g++") is None:
+        return Finding(what="g++: not found", possible=False, install=_package("g++"))
+    name = _run("g++", "--version").first_line
+    with TemporaryDirectory(prefix="kernelevolve-doctor-") as folder:
+        source = Path(folder) / "probe.cpp"
+        source.write_text(PROBE)
+        built = _run("g++", *NATIVE, "-o", str(source.with_suffix(".so")), str(source))
+    if built.code:
+        what = f"{name}: cannot build with {' '.join(NATIVE)}: {built.first_line}"
+        return Finding(what=what, possible=False, install=_package("g++"))
+    return Finding(what=f"{name}, -march=native works", possible=True)
+
+
+def _torch() -> Finding:
+    try:
+        return Finding(what=f"torch {version('torch')}", possible=True)
+    except PackageNotFoundError:
+        return Finding(what="torch: not found", possible=False, install="pip install torch")
+
+
+def _sandbox() -> Isolation:
+    if shutil.which("bwrap") is None:
+        return Isolation(possible=False, sentence="bubblewrap is not installed")
+    tool = _run("bwrap", "--version").first_line
+    tried = _run(*SANDBOXED, "true")
+    if tried.code:
+        return Isolation(
+            possible=False, tool=tool, sentence=f"{tool} cannot make namespaces: {tried.first_line}"
+        )
+    limit = _process_limit()
+    bound = f"processes bounded by {limit}" if limit else "nothing bounds processes"
+    return Isolation(
+        possible=True, tool=tool, process_limit=limit, sentence=f"{tool}, namespaces work, {bound}"
+    )
+
+
+def _process_limit() -> str:
+    if os.geteuid() != 0:
+        return "RLIMIT_NPROC"
+    cgroups = Path("/sys/fs/cgroup")
+    if os.access(cgroups / "pids", os.W_OK):
+        return "a pids cgroup"
+    controllers = cgroups / "cgroup.controllers"
+    if controllers.exists() and "pids" in controllers.read_text() and os.access(cgroups, os.W_OK):
+        return "a pids cgroup"
+    return ""
+
+
+def _sandbox_finding(sandbox: Isolation) -> Finding:
+    what = f"sandbox: {sandbox.sentence}"
+    if sandbox.possible:
+        return Finding(what=what, possible=True)
+    if not sandbox.tool:
+        return Finding(what=what, possible=False, install=_package("bubblewrap"))
+    return Finding(
+        what=what,
+        possible=False,
+        install="sysctl -w kernel.unprivileged_userns_clone=1 "
+        "(in a container: --security-opt seccomp=unconfined)",
+    )
+
+
+def _process_finding(sandbox: Isolation) -> Finding:
+    if sandbox.process_limit or not sandbox.possible:
+        limit = sandbox.process_limit or "not looked at without a sandbox"
+        return Finding(what=f"limit of processes: {limit}", possible=bool(sandbox.process_limit))
+    return Finding(
+        what="limit of processes: RLIMIT_NPROC does not bind root, and no pids cgroup can be made",
+        possible=False,
+        install="run kernelevolve as another user than root",
+    )
+
+
+def _disk(config: RunConfig) -> Finding:
+    folder = data_folder(config.store).absolute()
+    existing = next(p for p in (folder, *folder.parents) if p.exists())
+    free = shutil.disk_usage(existing).free
+    what = f"store {folder}: {free / 2**30:.1f} GiB free"
+    if not os.access(existing, os.W_OK):
+        return Finding(
+            what=f"{what}, not writable", possible=False, install="choose another with --store"
+        )
+    enough = free >= ENOUGH_BYTES
+    return Finding(what=what, possible=enough, install="" if enough else "kernelevolve clean --all")
+
+
+def _load() -> Finding:
+    load, cores = os.getloadavg()[0], len(os.sched_getaffinity(0))
+    what = f"load {load:.1f} on {cores} {'core' if cores == 1 else 'cores'}"
+    if load <= cores / 2:
+        return Finding(what=what, possible=True)
+    return Finding(
+        what=f"{what}: timings will be noisy", possible=True, install="end other work, or wait"
+    )
+
+
+def _clock(same_twice: Callable[[], Timing]) -> tuple[Evenness | None, Finding | None]:
+    try:
+        timing = same_twice()
+    except (KernelEvolveError, OSError) as error:
+        return None, Finding(what=f"A/A test of the clock: {error}", possible=False)
+    low, high, ratio = timing.low, timing.high, timing.speedup
+    even = abs(ratio - 1) <= EVEN
+    sentence = f"the same kernel twice differs by {ratio - 1:+.1%} [{low:.3f}, {high:.3f}]"
+    return Evenness(ratio=ratio, interval=(low, high), even=even, sentence=sentence), None
+
+
+def _clock_finding(clock: Evenness) -> Finding:
+    return Finding(
+        what=f"clock: {clock.sentence}",
+        possible=clock.even,
+        install="" if clock.even else "end other work on this machine, then try again",
+    )
+
+
+def _missing(what: str, error: MissingDependency) -> Finding:
+    _, _, install = str(error).rpartition(": ")
+    return Finding(what=f"{what}: {error}", possible=False, install=install)
+
+
+def _package(name: str) -> str:
+    if platform.system() == "Darwin":
+        return f"brew install {name}"
+    sudo = "" if os.geteuid() == 0 else "sudo "
+    if shutil.which("dnf") and not shutil.which("apt-get"):
+        return f"{sudo}dnf install {'gcc-c++' if name == 'g++' else name}"
+    return f"{sudo}apt-get install -y {name}"
+
+
+def _run(*command: str) -> _Ran:
+    try:
+        ended = subprocess.run(
+            command, capture_output=True, text=True, errors="replace", timeout=30, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return _Ran(1, str(error))
+    return _Ran(ended.returncode, ended.stdout + ended.stderr)
