@@ -1,0 +1,47 @@
+"""Asks the harness for verdicts: with secret seeds, within its slots, lost ones again."""
+
+import asyncio
+import secrets
+
+from kernelevolve.core.candidate import Candidate
+from kernelevolve.core.evaluation import Evaluation, Stage, Status
+from kernelevolve.core.graph import Graph
+from kernelevolve.core.job import Job, Limits
+from kernelevolve.core.protocols import Harness
+
+LOST_RETRIES = 2
+"""An evaluation that our own machinery lost is repeated this often."""
+
+
+class Judge:
+    """The harness as the search of one run uses it."""
+
+    def __init__(self, harness: Harness, graph: Graph, limits: Limits, baseline: str | None):
+        self._harness = harness
+        self._graph = graph
+        self._limits = limits
+        self._baseline = baseline
+        self._slots = asyncio.Semaphore(max(1, harness.slots))
+
+    async def __call__(self, candidate: Candidate, stage: Stage) -> Evaluation:
+        """The verdict, with the seed that a replay needs."""
+        for _ in range(1 + LOST_RETRIES):
+            job = self._job(candidate, stage)
+            async with self._slots:
+                evaluation = await self._harness.evaluate(job)
+            if evaluation.status is not Status.LOST:
+                break
+        return evaluation.model_copy(update={"seed": evaluation.seed or job.seed})
+
+    def _job(self, candidate: Candidate, stage: Stage) -> Job:
+        if self._graph.task is None or self._graph.target is None:
+            raise ValueError("a run's journal begins with RunStarted")
+        return Job(
+            task=self._graph.task,
+            candidate=candidate,
+            target=self._graph.target,
+            stage=stage,
+            seed=secrets.token_hex(16),
+            limits=self._limits,
+            baseline=self._baseline,
+        )

@@ -1,0 +1,147 @@
+"""The search: select, brief, propose, evaluate, record; several attempts at once."""
+
+import asyncio
+from dataclasses import dataclass
+from random import Random
+
+from kernelevolve.config import RunConfig
+from kernelevolve.core.evaluation import Stage
+from kernelevolve.core.graph import Graph
+from kernelevolve.core.protocols import Harness, Programmer, SelectionPolicy
+from kernelevolve.search import briefing, confirm, termination
+from kernelevolve.search.bench import Bench, Execute, execute_nothing
+from kernelevolve.search.flight import Flight
+from kernelevolve.search.journal import Journal
+from kernelevolve.search.judge import Judge
+
+
+@dataclass
+class Search:
+    """One session of a run whose journal was started or resumed."""
+
+    journal: Journal
+    config: RunConfig
+    policy: SelectionPolicy
+    programmer: Programmer
+    harness: Harness
+    guide: str
+    baseline: str | None = None
+    execute: Execute = execute_nothing
+    poll_seconds: float = 0.25
+
+    def __post_init__(self) -> None:
+        self.graph: Graph = self.journal.graph
+        self._judge = Judge(self.harness, self.graph, self.config.limits, self.baseline)
+        self._flight = Flight()
+        self._stopping: str | None = None
+        self._session: asyncio.Task[object] | None = None
+
+    def stop(self, reason: str = "interrupted") -> None:
+        """Abandon open nodes, confirm the best and return; called again, return at once.
+
+        Call it in the search's own event loop. Abandoned nodes stay open for a later resume.
+        """
+        if self._stopping is not None and self._session is not None:
+            self._session.cancel()
+        self._stopping = self._stopping or reason
+        self._flight.stop()
+
+    async def run(self) -> Graph:
+        """Search until there is a reason to end, confirm the best, and return the graph.
+
+        Raises:
+            HarnessError: our own machinery failed; the run can be resumed.
+            StoreError: the journal can no longer be written.
+        """
+        self._session = asyncio.current_task()
+        reason = "error"
+        try:
+            reason = await self._search()
+        except asyncio.CancelledError:
+            reason = self._stopping or "interrupted"
+            if self._stopping is None or self._session is None or self._session.uncancel():
+                raise
+        finally:
+            self._flight.abandon()
+            self.journal.stopped(reason)
+        return self.graph
+
+    async def _search(self) -> str:
+        while True:
+            reason = await self._explore()
+            await self._confirm()
+            if reason not in termination.REVISABLE or self._reason() is not None:
+                return reason
+
+    async def _explore(self) -> str:
+        """Run attempts until there is a reason to end and every opened node has ended."""
+        while self._stopping is None:
+            reason = self._reason()
+            waiting = reason is None and self.graph.paused
+            if reason is None and not waiting:
+                self._select()
+            self._dispatch()
+            if not self._flight and not waiting:
+                return reason or "exhausted"
+            await self._flight.wait(self.poll_seconds)
+            self.journal.follow()
+        await asyncio.gather(*self._flight.abandon(), return_exceptions=True)
+        return self._stopping
+
+    def _reason(self) -> str | None:
+        return self._stopping or termination.reason(self.graph, self.config, self.journal.now())
+
+    def _select(self) -> None:
+        workers = self.config.workers - len(self.graph.open)
+        free = min(workers, self.config.nodes - len(self.graph))
+        if free > 0:
+            rng = Random(f"{self.config.seed}/{self.graph.length}")
+            for move in self.policy.select(self.graph, free, rng)[:free]:
+                self.journal.selected(move)
+
+    def _dispatch(self) -> None:
+        idle = [n.number for n in self.graph.open if n.number not in self._flight]
+        for number in idle[: max(0, self.config.workers - len(self._flight))]:
+            self._flight.launch(number, self._attempt(number))
+
+    async def _attempt(self, number: int) -> None:
+        """Take one node from where the journal left it to its end."""
+        if self.graph.nodes[number].proposal is not None or await self._propose(number):
+            await self._evaluate(number)
+
+    async def _propose(self, number: int) -> bool:
+        """Whether the programmer had an answer."""
+        config = self.config
+        brief = briefing.brief(self.journal, number, config.language, self.guide, config.seed)
+        bench = Bench(self.journal, config.language, self._judge, self.execute)
+        try:
+            proposal = await self.programmer.propose(brief, bench)
+        except Exception as error:  # noqa: BLE001 - a fault in one answer must not end the run
+            self.journal.failed(number, error)
+            return False
+        self.journal.proposed(brief, proposal, bench.spent)
+        return True
+
+    async def _evaluate(self, number: int) -> None:
+        candidate = self.journal.candidate(number)
+        first = self.graph.by_candidate.get(candidate.id, number)
+        if first != number:
+            self.journal.repeated(number, first)
+        else:
+            self.journal.evaluated(number, await self._judge(candidate, Stage.BENCHMARK))
+
+    async def _confirm(self) -> None:
+        """Check the best until enough have passed; after an interrupt, the very best only."""
+        tried: set[int] = set()
+        while due := confirm.due(self.graph, 1 if self._stopping else self.config.confirm, tried):
+            tried |= {node.number for node in due}
+            checks = [asyncio.create_task(self._check(node.number)) for node in due]
+            try:
+                await asyncio.gather(*checks)
+            finally:
+                for check in checks:
+                    check.cancel()
+
+    async def _check(self, number: int) -> None:
+        candidate = self.journal.candidate(number)
+        self.journal.confirmed(number, await self._judge(candidate, Stage.CONFIRM))
