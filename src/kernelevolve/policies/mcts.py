@@ -1,0 +1,151 @@
+"""Monte Carlo tree search: UCT over the graph, with open nodes as visits that gained nothing."""
+
+import math
+from bisect import bisect_left, bisect_right
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from random import Random
+
+from kernelevolve.core.candidate import Move
+from kernelevolve.core.graph import Graph, Node
+from kernelevolve.core.protocols import SelectionPolicy
+from kernelevolve.policies import _pool
+
+_ROOT = 0
+
+
+@dataclass(frozen=True)
+class MCTS:
+    """Spends attempts where they paid, yet forgets no branch; the default."""
+
+    exploration: float = 0.7
+    """Weight of what is little known against what is good."""
+    greed: float = 0.5
+    """Weight of a branch's best reward against its mean."""
+    widening: float = 1.0
+    """A node visited n times may have widening * n ** 0.5 children before one is descended into."""
+    drafts: int = 3
+    """Fresh starts before anything is improved."""
+    merge: float = 0.12
+    """Share of moves that cross the chosen node with another good one."""
+    siblings: float = 0.25
+    """Share of moves that show the chosen node's earlier children for comparison."""
+    patience: int = 15
+    """Nodes without a new best after which the search counts as stagnating."""
+    restart: float = 0.2
+    """Share of fresh starts while it stagnates."""
+    repair: float = 0.3
+    """Share of moves that repair a failure while nothing works."""
+
+    def select(self, graph: Graph, free: int, rng: Random) -> Sequence[Move]:
+        """See `SelectionPolicy`."""
+        moves = [_pool.FRESH] * min(free, max(0, self.drafts - _pool.drafts(graph)))
+        if len(moves) == free:
+            return moves
+        pool = _pool.ranked(graph)
+        scored = graph.scored if graph.pinned else pool
+        tree = _Tree.of(graph, pool, _rewards(scored))
+        stuck = bool(scored) and len(graph) - scored[0].number >= self.patience
+        while len(moves) < free:
+            if not pool:
+                moves.append(_pool.draft(graph, self.repair, rng))
+            elif stuck and rng.random() < self.restart:
+                moves.append(_pool.FRESH)
+            else:
+                moves.append(self._expand(graph, tree, pool, rng))
+        return moves
+
+    def _expand(self, graph: Graph, tree: "_Tree", pool: list[Node], rng: Random) -> Move:
+        chosen = graph.nodes[self._descend(tree, rng)]
+        tree.visit(chosen.number)
+        dice = rng.random()
+        partners = [n for n in pool[:8] if n is not chosen]
+        if partners and dice < self.merge:
+            return _pool.child(chosen, rng.choice(partners), memory="merge")
+        ended = [n for n in graph.children.get(chosen.number, ()) if not graph.nodes[n].open]
+        if len(ended) >= 2 and dice < self.merge + self.siblings:
+            return _pool.child(chosen, memory="siblings")
+        return _pool.child(chosen)
+
+    def _descend(self, tree: "_Tree", rng: Random) -> int:
+        """From the root to the node to expand; never the root itself, which drafts widen."""
+        at = _ROOT
+        while tree.fertile[at]:
+            wide = tree.children[at] >= self.widening * math.sqrt(tree.visits[at])
+            if at != _ROOT and not wide and at in tree.allowed:
+                return at
+            at = max(tree.fertile[at], key=lambda n: (self._uct(tree, n), rng.random()))
+        return at
+
+    def _uct(self, tree: "_Tree", number: int) -> float:
+        visits = tree.visits[number]
+        mean = tree.gained[number] / visits
+        value = self.greed * tree.best[number] + (1.0 - self.greed) * mean
+        around = tree.visits[tree.parent[number]]
+        return value + self.exploration * math.sqrt(math.log(around + 1.0) / visits)
+
+
+@dataclass
+class _Tree:
+    """Statistics of every subtree along first parents; the root is number 0."""
+
+    allowed: set[int]
+    """Nodes that may be parents."""
+    parent: list[int]
+    visits: list[int]
+    gained: list[float]
+    best: list[float]
+    children: list[int]
+    fertile: list[list[int]] = field(default_factory=list)
+    """Children with an allowed node in their subtree: the ways down."""
+
+    @classmethod
+    def of(cls, graph: Graph, pool: Sequence[Node], rewards: Mapping[int, float]) -> "_Tree":
+        size = len(graph) + 1
+        allowed = {n.number for n in pool}
+        parent = [0] * size
+        for node in graph:
+            parent[node.number] = node.move.parents[0] if node.move.parents else _ROOT
+        tree = cls(
+            allowed=allowed,
+            parent=parent,
+            visits=[0, *[1] * (size - 1)],
+            gained=[rewards.get(n, 0.0) for n in range(size)],
+            best=[rewards.get(n, 0.0) for n in range(size)],
+            children=[0] * size,
+            fertile=[[] for _ in range(size)],
+        )
+        for number in range(size - 1, 0, -1):
+            above = parent[number]
+            tree.visits[above] += tree.visits[number]
+            tree.gained[above] += tree.gained[number]
+            tree.best[above] = max(tree.best[above], tree.best[number])
+            tree.children[above] += 1
+            if number in allowed or tree.fertile[number]:
+                tree.fertile[above].append(number)
+        return tree
+
+    def visit(self, number: int) -> None:
+        """Count an attempt that is about to be made below `number`."""
+        self.children[number] += 1
+        while number != _ROOT:
+            self.visits[number] += 1
+            number = self.parent[number]
+        self.visits[_ROOT] += 1
+
+
+def _rewards(scored: Sequence[Node]) -> dict[int, float]:
+    """Each scored node's place among all log-scores, above 0 and up to 1; ties share theirs.
+
+    Places and not sizes, so that neither one outlier nor the task's headroom decides how much
+    exploration there is.
+    """
+    logs = {n.number: math.log(score) for n in scored if (score := n.score)}
+    order = sorted(logs.values())
+    return {
+        number: (bisect_left(order, value) + bisect_right(order, value) + 1) / (2 * len(order) + 1)
+        for number, value in logs.items()
+    }
+
+
+plugin: type[SelectionPolicy] = MCTS
