@@ -35,6 +35,21 @@ def announced(graph: Graph) -> Node | None:
     return None if best and graph.stopped_by and not best.confirmed else best
 
 
+def row(run: str, graph: Graph) -> Json:
+    """A run in a list of runs."""
+    best = announced(graph)
+    return {
+        "run": run,
+        "task": graph.task.name if graph.task else None,
+        "target": graph.target.address if graph.target else None,
+        "nodes": len(graph),
+        "best": best.number if best else None,
+        "speedup": best.score if best else None,
+        "state": graph.stopped_by or "open",
+        "started": graph.started_at,
+    }
+
+
 def show(run: str, graph: Graph) -> Json:
     """Every node of a run, and its best."""
     best = announced(graph)
@@ -43,7 +58,7 @@ def show(run: str, graph: Graph) -> Json:
         "task": graph.task.name if graph.task else None,
         "target": graph.target.address if graph.target else None,
         "config": graph.config,
-        "nodes": [_row(node) for node in graph],
+        "nodes": [_node_row(node) for node in graph],
         "best": best.number if best else None,
         "stopped_by": graph.stopped_by,
     }
@@ -54,7 +69,7 @@ def show_node(graph: Graph, number: int, blob: Callable[[str], bytes]) -> Json:
     node = graph.nodes[number]
     proposal = node.proposal
     files = proposal.files if proposal else {}
-    return _row(node) | {
+    return _node_row(node) | {
         "source": {path: blob(ref).decode() for path, ref in files.items()},
         "evaluation": node.evaluation.model_dump(mode="json") if node.evaluation else None,
         "confirmation": node.confirmation.model_dump(mode="json") if node.confirmation else None,
@@ -117,7 +132,7 @@ def _verdict(node: Node) -> Evaluation:
     return verdict
 
 
-def _row(node: Node) -> Json:
+def _node_row(node: Node) -> Json:
     verdict = node.evaluation
     message = node.failure or (verdict.message if verdict else "")
     if node.same_as is not None:

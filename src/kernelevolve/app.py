@@ -1,0 +1,297 @@
+"""The composition root: wires the parts of one run, and offers the verbs that front ends share."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from secrets import token_hex
+
+from pydantic import ValidationError
+
+from kernelevolve import cleaning, registry, taskfile, views
+from kernelevolve.cleaning import Cleaned
+from kernelevolve.config import RunConfig, data_folder
+from kernelevolve.core.candidate import Candidate, SourceFile
+from kernelevolve.core.errors import (
+    HarnessError,
+    StoreError,
+    UsageError,
+)
+from kernelevolve.core.evaluation import Evaluation, Stage, Timing
+from kernelevolve.core.events import Admitted
+from kernelevolve.core.graph import Graph
+from kernelevolve.core.job import Admission, Job
+from kernelevolve.core.protocols import (
+    Reporter,
+    Store,
+)
+from kernelevolve.core.task import Task
+from kernelevolve.doctor import Doctor, examine
+from kernelevolve.results import Best, Result
+from kernelevolve.search.journal import Journal
+from kernelevolve.search.loop import Search
+from kernelevolve.wiring import Machine, Parts, text_of
+
+__all__ = ["Best", "Cleaned", "Doctor", "Result"]
+
+SOURCES = (".py", ".cpp", ".h", ".hpp", ".inc", ".cu", ".cuh", ".hip")
+
+
+def open_store(store: str | None) -> Store:
+    """The store of a folder, or of this user."""
+    return registry.load("store", "sqlite")(data_folder(store))  # type: ignore[no-any-return]
+
+
+def read_task(path: Path, inputs: Path | None = None) -> Task:
+    """The task in a file, with captured inputs as a further workload.
+
+    Raises:
+        TaskError: it cannot be used; the message says what to change.
+    """
+    return taskfile.read(path, inputs)
+
+
+def optimize(task: Task, config: RunConfig, reporters: Sequence[Reporter] = ()) -> Result:
+    """Search for a faster kernel until the configuration says stop, and confirm the best.
+
+    Raises:
+        UsageError: the task or the configuration cannot be used.
+        StoreError: the journal cannot be written.
+    """
+    parts = Parts.of(config)
+    store = open_store(config.store)
+    for data in task.attachments.values():
+        store.put_blob(data)
+    journal = Journal(store, config.run or _fresh_name(task, store), reporters)
+    journal.start(task, parts.target, config.model_dump(mode="json"))
+    return _search(journal, task, config, parts)
+
+
+def resume(run: str, config: RunConfig, reporters: Sequence[Reporter] = ()) -> Result:
+    """Take up a run where its journal ends; what was evaluated is not evaluated again.
+
+    Raises:
+        UsageError: there is no such run.
+        LeaseHeld: another process is writing it.
+    """
+    parts = Parts.of(config)
+    journal = Journal(open_store(config.store), run, reporters)
+    journal.resume(config.model_dump(mode="json"))
+    if journal.graph.task is None:
+        raise StoreError(f"run {run!r}: its journal does not begin with RunStarted")
+    return _search(journal, journal.graph.task, config, parts)
+
+
+def stored_config(run: str, store: str | None, flags: Mapping[str, object]) -> RunConfig:
+    """The configuration that a run was last given, with what is set in `flags` instead.
+
+    Raises:
+        UsageError: there is no such run, or a flag has a wrong value.
+    """
+    kept = _graph(open_store(store), run).config
+    given = {key: value for key, value in flags.items() if value is not None}
+    try:
+        return RunConfig.model_validate({**kept, **given, "store": store, "run": run})
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise UsageError(f"{first['loc'][0]} = {first['input']!r}: {first['msg']}") from error
+
+
+def evaluate(
+    task: Task, candidate: Path, config: RunConfig, stage: Stage = Stage.BENCHMARK
+) -> Evaluation:
+    """Judge one candidate: a Python file with `ModelNew`, or the folder of its `model.py`.
+
+    Raises:
+        UsageError: the candidate or the task cannot be read, or the task is not admitted.
+    """
+    files = candidate_files(candidate)
+    parts = Parts.of(config)
+    job = Job(
+        task=task,
+        candidate=Candidate(language=config.language, files=files),
+        target=parts.target,
+        stage=stage,
+        seed=token_hex(16),
+        limits=config.limits,
+        baseline=text_of(config.baseline),
+    )
+
+    with Machine(parts, config, task.attachments.__getitem__) as machine:
+        machine.admit(task)
+        return machine.evaluate(job)
+
+
+def check(task: Task, config: RunConfig) -> Admission:
+    """Say whether a task can be searched: it loads, its reference is sane and repeatable."""
+    parts = Parts.of(config)
+    with Machine(parts, config, task.attachments.__getitem__) as machine:
+        return machine.admission(task)
+
+
+def runs(store: str | None) -> list[dict[str, object]]:
+    """One row per run of a store, oldest first."""
+    kept = open_store(store)
+    return [views.row(name, Graph.fold(kept.read(name))) for name in kept.runs()]
+
+
+def show(run: str, store: str | None) -> dict[str, object]:
+    """Every node of a run.
+
+    Raises:
+        UsageError: there is no such run.
+    """
+    return views.show(run, _graph(open_store(store), run))
+
+
+def show_node(run: str, number: int, store: str | None) -> dict[str, object]:
+    """One node with its source, verdict, brief and proposal.
+
+    Raises:
+        UsageError: there is no such run or node.
+    """
+    kept = open_store(store)
+    graph = _graph(kept, run)
+    _require_node(graph, run, number)
+    return views.show_node(graph, number, kept.get_blob)
+
+
+def export(run: str, folder: Path, store: str | None, number: int | None = None) -> list[Path]:
+    """Write a run's best kernel, or another of its correct ones, as a drop-in operator.
+
+    Raises:
+        UsageError: there is no such run or node, or the node is not correct.
+    """
+    kept = open_store(store)
+    graph = _graph(kept, run)
+    if number is None:
+        best = views.announced(graph)
+        if best is None:
+            raise UsageError(f"run {run}: no confirmed kernel; choose a node with --node")
+        number = best.number
+    _require_node(graph, run, number)
+    return Best(run, graph, number, kept, folder.parent).export(folder)
+
+
+def doctor(config: RunConfig) -> Doctor:
+    """What this machine can do, what is missing, and how even its clock is."""
+    return examine(config, lambda: _same_twice(config))
+
+
+def clean(store: str | None, older_than_days: float, everything: bool, dry_run: bool) -> Cleaned:
+    """Remove old runs with their builds and caches, or say what would be removed."""
+    return cleaning.clean(
+        registry.load("store", "sqlite")(data_folder(store)),
+        data_folder(store),
+        0.0 if everything else older_than_days,
+        dry_run,
+    )
+
+
+def candidate_files(path: Path) -> tuple[SourceFile, ...]:
+    """The files of a candidate: a folder, or one Python file with the native sources beside it.
+
+    Raises:
+        UsageError: there is no such file, or the folder holds no `model.py`.
+    """
+    try:
+        if path.is_dir():
+            found = {str(p.relative_to(path)): p for p in sorted(path.rglob("*")) if _is_source(p)}
+        else:
+            native = [p for p in sorted(path.parent.iterdir()) if _is_source(p)]
+            found = {p.name: p for p in native if p.suffix != ".py"} | {"model.py": path}
+        if "model.py" not in found:
+            raise UsageError(
+                f"candidate {path}: the folder holds no model.py that defines ModelNew"
+            )
+        return tuple(SourceFile(path=name, text=p.readtext_of()) for name, p in found.items())
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"candidate {path}: {error}; give a file with ModelNew") from error
+
+
+def _is_source(path: Path) -> bool:
+    hidden = any(part.startswith((".", "__")) for part in path.parts if part not in (".", ".."))
+    return path.is_file() and path.suffix in SOURCES and not hidden
+
+
+def _search(journal: Journal, task: Task, config: RunConfig, parts: Parts) -> Result:
+    """Admit the task, search, and write the best kernel's files; the run has begun."""
+    with Machine(parts, config, journal.store.get_blob) as machine:
+        try:
+            admission = machine.admit(task)
+        except BaseException:
+            journal.stopped("error")
+            raise
+        journal.record(Admitted(at=journal.now(), admission=admission))
+        search = Search(
+            journal,
+            config,
+            parts.policy,
+            parts.programmer,
+            machine.harness,
+            parts.language.guide(parts.target),
+            machine.baseline,
+        )
+        machine.loop.run(search.run(), search.stop)
+    return _result(journal.run, journal.graph, journal.store, data_folder(config.store))
+
+
+def _result(run: str, graph: Graph, store: Store, folder: Path) -> Result:
+    node = views.announced(graph)
+    best = Best(run, graph, node.number, store, folder) if node else None
+    files = [str(path) for path in best.write()] if best else []
+    return Result(run, views.summary(run, graph, files), graph, best)
+
+
+def _graph(store: Store, run: str) -> Graph:
+    graph = Graph.fold(store.read(run))
+    if not graph.length:
+        raise UsageError(f"unknown run {run!r}; known: {', '.join(store.runs()) or 'none'}")
+    return graph
+
+
+def _require_node(graph: Graph, run: str, number: int) -> None:
+    if number not in graph.nodes:
+        raise UsageError(f"run {run}: no node #{number}; there are {len(graph)} nodes")
+
+
+def _fresh_name(task: Task, store: Store) -> str:
+    """The task's name with date and time; a counter where that is taken."""
+    stem = f"{task.name}-{datetime.now():%Y%m%d-%H%M%S}"
+    taken = set(store.runs())
+    return next(n for i in range(1, 1000) if (n := stem if i == 1 else f"{stem}-{i}") not in taken)
+
+
+AA_TASK = """
+import torch
+
+class Model(torch.nn.Module):
+    def forward(self, x, y):
+        return torch.mm(x, y)
+
+def get_inputs():
+    return [torch.randn(256, 256), torch.randn(256, 256)]
+
+def get_init_inputs():
+    return []
+"""
+
+
+def _same_twice(config: RunConfig) -> Timing:
+    """A library call timed against itself, as candidates are timed in the final check."""
+    task = taskfile.parse("same_twice", AA_TASK)
+    source = AA_TASK.replace("class Model(", "class ModelNew(")
+    files = (SourceFile(path="model.py", text=source),)
+    parts = Parts.of(config)
+    job = Job(
+        task=task,
+        candidate=Candidate(language=config.language, files=files),
+        target=parts.target,
+        stage=Stage.CONFIRM,
+        seed=token_hex(16),
+    )
+    with Machine(parts, config, task.attachments.__getitem__) as machine:
+        machine.admit(task)
+        found = machine.evaluate(job)
+    if not found.ok:
+        raise HarnessError(found.message)
+    return found.timings[0]

@@ -1,0 +1,127 @@
+"""Finds the parts of one run by name, and keeps its harness and event loop together."""
+
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+from kernelevolve import registry
+from kernelevolve.config import Option, RunConfig, data_folder
+from kernelevolve.core.errors import MissingDependency, TaskError, UsageError
+from kernelevolve.core.evaluation import Evaluation
+from kernelevolve.core.job import Admission, Job
+from kernelevolve.core.protocols import Harness, Language, Programmer, SelectionPolicy
+from kernelevolve.core.target import Address, TargetSpec
+from kernelevolve.core.task import Task
+from kernelevolve.event_loop import EventLoop
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a run needs besides its task, found by name before anything starts."""
+
+    target: TargetSpec
+    language: Language
+    policy: SelectionPolicy
+    programmer: Programmer
+
+    @classmethod
+    def of(cls, config: RunConfig) -> "Parts":
+        """What a configuration names.
+
+        Raises:
+            UsageError: a name is unknown, or is not to be had on this machine.
+        """
+        language = registry.load("language", config.language)()
+        for program, install in language.requires.items():
+            if shutil.which(program) is None:
+                raise MissingDependency(
+                    f"language {config.language!r} needs {program}, which is missing: {install}"
+                )
+        return cls(
+            target=_target(config),
+            language=language,
+            policy=_with_options("policy", config.policy, config.policy_options),
+            programmer=_with_options("programmer", config.programmer, config.programmer_options),
+        )
+
+
+def _with_options(family: str, name: str, options: Mapping[str, Option]) -> Any:
+    plugin = registry.load(family, name)
+    known = [f.name for f in fields(plugin)] if is_dataclass(plugin) else []
+    unknown = sorted(set(options) - set(known))
+    if unknown:
+        raise UsageError(
+            f"{family} {name!r} has no option {unknown[0]!r}; known: {', '.join(known) or 'none'}"
+        )
+    return plugin(**options)
+
+
+def _target(config: RunConfig) -> TargetSpec:
+    address = Address.parse(config.target)
+    target = registry.load("target", address.vendor)()
+    found = [spec for spec in target.discover() if address.matches(spec)]
+    if not found:
+        here = ", ".join(spec.address for spec in target.discover()) or "none"
+        raise UsageError(f"target {config.target!r} is not on this machine; of its kind: {here}")
+    spec = found[0]
+    if config.threads > len(spec.cores):
+        raise UsageError(
+            f"threads = {config.threads}: {spec.address} has {len(spec.cores)} cores to use"
+        )
+    lane = spec.model_copy(update={"cores": spec.cores[-config.threads :]})
+    return target.measure(lane)  # type: ignore[no-any-return]
+
+
+class Machine:
+    """The harness of one command with the event loop that it lives in."""
+
+    def __init__(self, parts: Parts, config: RunConfig, blobs: Callable[[str], bytes]) -> None:
+        self.parts = parts
+        self.baseline = text_of(config.baseline)
+        self.loop = EventLoop()
+        self.harness: Harness = registry.load("harness", "local")(
+            spec=parts.target,
+            language=config.language,
+            workers=config.workers,
+            folder=data_folder(config.store),
+            blobs=blobs,
+            limits=config.limits,
+        )
+
+    def __enter__(self) -> "Machine":
+        self.loop.__enter__()
+        return self
+
+    def __exit__(self, *raised: Any) -> None:
+        try:
+            self.loop.run(self.harness.close())
+        finally:
+            self.loop.__exit__(*raised)
+
+    def admission(self, task: Task) -> Admission:
+        """What the harness says of a task."""
+        return self.loop.run(self.harness.admit(task, self.parts.target, self.baseline))
+
+    def admit(self, task: Task) -> Admission:
+        """The same; a task that is not admitted is an error."""
+        found = self.admission(task)
+        if not found.admitted:
+            fatal = "; ".join(f.message for f in found.findings if f.fatal)
+            raise TaskError(f"task {task.name}: {fatal or 'not admitted'}")
+        return found
+
+    def evaluate(self, job: Job) -> Evaluation:
+        """One verdict."""
+        return self.loop.run(self.harness.evaluate(job))
+
+
+def text_of(path: str | None) -> str | None:
+    """Content of the user's own baseline, or None where there is none."""
+    if path is None:
+        return None
+    try:
+        return Path(path).readtext_of()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"baseline {path}: {error}; give a Python file with Model") from error
