@@ -203,7 +203,7 @@ def candidate_files(path: Path) -> tuple[SourceFile, ...]:
             raise UsageError(
                 f"candidate {path}: the folder holds no model.py that defines ModelNew"
             )
-        return tuple(SourceFile(path=name, text=p.readtext_of()) for name, p in found.items())
+        return tuple(SourceFile(path=name, text=p.read_text()) for name, p in found.items())
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"candidate {path}: {error}; give a file with ModelNew") from error
 

@@ -122,6 +122,6 @@ def text_of(path: str | None) -> str | None:
     if path is None:
         return None
     try:
-        return Path(path).readtext_of()
+        return Path(path).read_text()
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"baseline {path}: {error}; give a Python file with Model") from error
