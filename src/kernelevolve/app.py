@@ -230,6 +230,7 @@ def _search(journal: Journal, task: Task, config: RunConfig, parts: Parts) -> Re
             machine.harness,
             parts.language.guide(parts.target),
             machine.baseline,
+            machine.execute,
         )
         machine.loop.run(search.run(), search.stop)
     return _result(journal.run, journal.graph, journal.store, data_folder(config.store))

@@ -1,7 +1,8 @@
 """Finds the parts of one run by name, and keeps its harness and event loop together."""
 
+import asyncio
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from kernelevolve.core.job import Admission, Job
 from kernelevolve.core.protocols import Harness, Language, Programmer, SelectionPolicy
 from kernelevolve.core.target import Address, TargetSpec
 from kernelevolve.core.task import Task
+from kernelevolve.evaluation.command import execute
 from kernelevolve.event_loop import EventLoop
 
 
@@ -80,6 +82,8 @@ class Machine:
     def __init__(self, parts: Parts, config: RunConfig, blobs: Callable[[str], bytes]) -> None:
         self.parts = parts
         self.baseline = text_of(config.baseline)
+        target = registry.load("target", parts.target.vendor)()
+        self.environment: Mapping[str, str] = target.environment(parts.target)
         self.loop = EventLoop()
         self.harness: Harness = registry.load("harness", "local")(
             spec=parts.target,
@@ -111,6 +115,10 @@ class Machine:
             fatal = "; ".join(f.message for f in found.findings if f.fatal)
             raise TaskError(f"task {task.name}: {fatal or 'not admitted'}")
         return found
+
+    async def execute(self, command: Sequence[str], stdin: bytes) -> bytes:
+        """Run a programmer's command in the sandbox, with the lane's thread counts."""
+        return await asyncio.to_thread(execute, command, stdin, self.environment)
 
     def evaluate(self, job: Job) -> Evaluation:
         """One verdict."""
