@@ -1,0 +1,120 @@
+"""What judging costs: 100 distinct softmax kernels through two workers, and inputs of 16 MB.
+
+python benchmarks/harness_cost.py
+"""
+
+import asyncio
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+
+from common import write
+from kernelevolve.harnesses.local import LocalHarness
+
+from kernelevolve import taskfile
+from kernelevolve.config import RunConfig
+from kernelevolve.core.candidate import Candidate, SourceFile
+from kernelevolve.core.evaluation import Evaluation, Stage
+from kernelevolve.core.job import Job
+from kernelevolve.wiring import Parts
+
+TASK = """
+import torch
+
+class Model(torch.nn.Module):
+    def forward(self, x):
+        return torch.softmax(x, dim=-1)
+
+def get_inputs(rows={rows}, columns={columns}):
+    return [torch.randn(rows, columns)]
+
+def get_init_inputs():
+    return []
+"""
+MODEL = """
+import torch
+from kernelevolve.runtime import cpp
+kernel = cpp.load("kernel.cpp", flags=["-O3", "-march=native", "-ffast-math", "-DVARIANT={n}"])
+
+class ModelNew(torch.nn.Module):
+    def forward(self, x):
+        out = torch.empty_like(x)
+        kernel.softmax(x, out, x.shape[0], x.shape[1])
+        return out
+"""
+KERNEL = """
+#include <cfloat>
+#include <cmath>
+#include <cstdint>
+extern "C" void softmax(const float *x, float *out, int64_t rows, int64_t columns) {
+    for (int64_t r = 0; r < rows; ++r, x += columns, out += columns) {
+        float top = -FLT_MAX, sum = 0;
+        for (int64_t c = 0; c < columns; ++c) top = x[c] > top ? x[c] : top;
+        for (int64_t c = 0; c < columns; ++c) sum += out[c] = expf(x[c] - top);
+        for (int64_t c = 0; c < columns; ++c) out[c] *= 1 / sum;
+    }
+}
+"""
+
+
+def candidate(n: int) -> Candidate:
+    files = (
+        SourceFile(path="model.py", text=MODEL.format(n=n)),
+        SourceFile(path="kernel.cpp", text=KERNEL),
+    )
+    return Candidate(language="cpp", files=files)
+
+
+async def judge(rows: int, columns: int, count: int, folder: Path) -> dict[str, object]:
+    """Admit the task and judge `count` kernels, two at a time."""
+    config = RunConfig(workers=2)
+    target = Parts.of(config).target
+    task = taskfile.parse("softmax", TASK.format(rows=rows, columns=columns))
+    harness = LocalHarness(
+        spec=target, language="cpp", workers=2, folder=folder, blobs=dict().__getitem__,
+        limits=config.limits,
+    )  # fmt: skip
+    lanes = asyncio.Semaphore(harness.slots)
+
+    async def one(n: int) -> Evaluation:
+        job = Job(
+            task=task, candidate=candidate(n), target=target, stage=Stage.BENCHMARK, seed=f"{n}"
+        )
+        async with lanes:
+            return await harness.evaluate(job)
+
+    began = time.monotonic()
+    try:
+        admission = await harness.admit(task, target, None)
+        admitted = time.monotonic()
+        found = await asyncio.gather(*(one(n) for n in range(count)))
+        ended = time.monotonic()
+    finally:
+        await harness.close()
+    stages = {name for e in found for name in e.stages_ms}
+    return {
+        "inputs_bytes": rows * columns * 4,
+        "candidates": count,
+        "ok": sum(e.ok for e in found),
+        "baselines_us": admission.baselines_us,
+        "seconds": ended - began,
+        "admission_seconds": admitted - began,
+        "scores": [e.score for e in found],
+        "stages_ms": {s: [e.stages_ms.get(s, 0.0) for e in found] for s in sorted(stages)},
+        "median_ms": {s: median(e.stages_ms.get(s, 0.0) for e in found) for s in sorted(stages)},
+    }
+
+
+def main() -> None:
+    rows = []
+    for size, count in (((512, 1024), 100), ((2048, 2048), 12)):
+        with tempfile.TemporaryDirectory() as folder:
+            found = asyncio.run(judge(*size, count, Path(folder)))
+        rows.append(found)
+        print(size, f"{found['seconds']:.1f} s", f"{found['ok']} ok", found["median_ms"])
+    write("harness_cost", {"batches": rows})
+
+
+if __name__ == "__main__":
+    main()

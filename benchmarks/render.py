@@ -1,0 +1,141 @@
+"""Makes every table of measured figures in the docs from `benchmarks/results/*.json`.
+
+python benchmarks/render.py          rewrite the tables between their markers
+python benchmarks/render.py --check  fail where a document differs from the results
+"""
+
+import json
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from statistics import geometric_mean, median
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+MARKED = re.compile(r"(<!-- table (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def conditions(result: dict[str, Any]) -> str:
+    found = result["conditions"]
+    versions = ", ".join(f"{name} {text}" for name, text in found["versions"].items())
+    return f"{found['machine']}; {versions}; `{found['command']}`; {found['date']}.\n"
+
+
+def table(head: list[str], rows: list[list[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+
+
+def _example(row: dict[str, Any]) -> list[str]:
+    best = row["summary"]
+    if best is None:
+        return [row["example"], "no correct kernel", "", "", "", ""]
+    over = best["speedup_over"]
+    low, high = best["interval"]
+    return [
+        f"`{row['example']}`" + (" (library calls)" if best["fallback"] else ""),
+        f"{best['baseline_us']:.0f}",
+        f"{best['time_us']:.0f}",
+        f"**{best['speedup']:.2f}** [{low:.2f}, {high:.2f}]",
+        f"{over['eager']:.2f}",
+        f"{over['compile']:.2f}" if over.get("compile") else "–",
+    ]
+
+
+def examples(result: dict[str, Any]) -> str:
+    head = [
+        "example",
+        "best baseline, µs",
+        "kernel, µs",
+        "over the best",
+        "over eager",
+        "over compile",
+    ]
+    plain = [r for r in result["examples"] if not r["algebraic"]]
+    algebraic = [r for r in result["examples"] if r["algebraic"]]
+    scored = [r["summary"] for r in plain if r["summary"]]
+    return (
+        table(head, [_example(r) for r in plain])
+        + f"\nMedian over the best baseline {median(b['speedup'] for b in scored):.2f}; "
+        f"geometric mean over eager {geometric_mean(b['speedup_over']['eager'] for b in scored):.2f}, "
+        f"over the best {geometric_mean(b['speedup'] for b in scored):.2f}.\n\n"
+        "Where algebra gives the gain, timed against the same rewrite in plain PyTorch:\n\n"
+        + table([*head, "over the rewrite"], [_algebraic(r) for r in algebraic])
+        + f"\n{result['nodes']} nodes each, confirmed in fresh processes; geometric means over the "
+        "workloads of a file; 95 % intervals. " + conditions(result)
+    )
+
+
+def _algebraic(row: dict[str, Any]) -> list[str]:
+    best = row["summary"] or {}
+    rewrite = best.get("speedup_over", {}).get("user")
+    return [*_example(row), f"{rewrite:.2f}" if rewrite else "–"]
+
+
+def guided(result: dict[str, Any]) -> str:
+    rows = []
+    for task in dict.fromkeys(r["task"] for r in result["runs"]):
+        runs = [r for r in result["runs"] if r["task"] == task]
+        for name in ("guided", "random"):
+            reached = [r["nodes"][name] for r in runs]
+            rows.append([f"`{task}`", name, *("–" if n is None else str(n) for n in reached)])
+            rows[-1].append(f"{median(n or result['budget'] for n in reached):g}")
+    seeds = [f"seed {r['seed']}" for r in result["runs"] if r["task"] == result["runs"][0]["task"]]
+    within = f"{100 * (1 - result['within']):.0f} %"
+    return (
+        table(["task", "moves", *seeds, "median"], rows)
+        + f"\nNodes until a score within {within} of the best that either search found; – is "
+        f"never, counted as {result['budget']}. " + conditions(result)
+    )
+
+
+def harness_cost(result: dict[str, Any]) -> str:
+    rows = []
+    for batch in result["batches"]:
+        stages = ", ".join(f"{n} {ms:.0f}" for n, ms in batch["median_ms"].items() if ms >= 0.5)
+        size = f"{batch['inputs_bytes'] / (1 << 20):.0f} MiB"
+        rows.append([size, str(batch["candidates"]), f"{batch['seconds']:.1f}", stages])
+    head = ["inputs", "candidates", "seconds in all, baselines included", "median ms by stage"]
+    return table(head, rows) + "\n" + conditions(result)
+
+
+def search_overhead(result: dict[str, Any]) -> str:
+    rows = [[f"`{n}`", f"{median(s):.2f}"] for n, s in result["samples_ms"].items()]
+    return table(["operation at 1,000 nodes", "median ms"], rows) + "\n" + conditions(result)
+
+
+TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
+    "examples": examples,
+    "guided": guided,
+    "harness_cost": harness_cost,
+    "search_overhead": search_overhead,
+}
+
+
+def rendered(text: str) -> str:
+    """A document with its tables made anew."""
+
+    def fresh(found: re.Match[str]) -> str:
+        name = found[2]
+        result = json.loads((RESULTS / f"{name}.json").read_text())
+        return found[1] + TABLES[name](result) + found[3]
+
+    return MARKED.sub(fresh, text)
+
+
+def main() -> int:
+    documents = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    stale = [p for p in documents if p.exists() and rendered(p.read_text()) != p.read_text()]
+    if "--check" in sys.argv:
+        for path in stale:
+            print(f"{path.relative_to(ROOT)}: differs from benchmarks/results; run {__file__}")
+        return 1 if stale else 0
+    for path in stale:
+        path.write_text(rendered(path.read_text()))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
