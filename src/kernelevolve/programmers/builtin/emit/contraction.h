@@ -11,7 +11,7 @@ IN int64_t pitch_of(int64_t count) { return (count | 31) + 1 + 16; }  // an odd 
 
 // Memory of this thread that lives from call to call, one piece per slot.
 struct Piece { void* at; usize bytes; };
-static thread_local Piece pieces[8];
+static thread_local Piece pieces[24];
 template <class T> IN T* scratch(int slot, int64_t count) {
   Piece& piece = pieces[slot];
   const usize bytes = (usize)round_up(count * (int64_t)sizeof(T) + 256, 4096);
@@ -314,6 +314,13 @@ template <class P> static Part part_of(const P& p, int64_t at, int64_t parts) {
     part.n1 = least(columns * (at + 1), p.N());
   }
   return part;
+}
+
+// The same for a chain, whose rows go in blocks and whose columns stay together.
+static inline Part rows_part(int64_t batch, int64_t rows, int64_t block, int64_t at, int64_t parts) {
+  if (batch >= parts) return {batch * at / parts, batch * (at + 1) / parts, 0, rows, 0, 0};
+  const int64_t share = round_up((rows + parts - 1) / parts, least(block, 8));
+  return {0, batch, least(share * at, rows), least(share * (at + 1), rows), 0, 0};
 }
 
 template <class P> static void contract(const P& p, const typename P::T* ready) {

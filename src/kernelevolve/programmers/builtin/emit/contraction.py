@@ -107,7 +107,7 @@ def _make(name: str, sizes: str, buffers: Sequence[BufferUse], symbols: Symbols)
 
 def _dispatch(name: str, buffers: Sequence[BufferUse], symbols: Symbols, fixed: bool) -> list[str]:
     lines = []
-    for i, capture in enumerate(_captures(symbols) if fixed else ()):
+    for i, capture in enumerate(captures_of(symbols) if fixed else ()):
         test = " && ".join(f"{s} == {v}" for s, v in capture.items()) or "true"
         lines.append(
             f"  if ({test}) return contract({_make(name, f'Seen{i}', buffers, symbols)}, ready);"
@@ -115,7 +115,8 @@ def _dispatch(name: str, buffers: Sequence[BufferUse], symbols: Symbols, fixed: 
     return [*lines, f"  contract({_make(name, 'Any', buffers, symbols)}, ready);"]
 
 
-def _captures(symbols: Symbols) -> list[dict[str, int]]:
+def captures_of(symbols: Symbols) -> list[dict[str, int]]:
+    """The distinct assignments of sizes that were captured."""
     count = max((len(v) for v in symbols.values()), default=0)
     found = [{s: v[i if len(v) > 1 else 0] for s, v in symbols.items()} for i in range(count)]
     return [c for i, c in enumerate(found) if c not in found[:i]]
@@ -127,7 +128,7 @@ def emit_policy(contraction: Contraction, schedule: ContractionSchedule, symbols
     members = [f"{b.declaration};" for b in buffers_of(contraction)]
     using = [f"using Sizes::{x};" for x in symbols]
     body = [*using, *members, *_constants(c, s), *_extents(c), *_operands(c, s), *_results(c)]
-    captures = _captures(symbols) if s.fixed else []
+    captures = captures_of(symbols) if s.fixed else []
     return "\n".join(
         [
             f"namespace {c.name}_parts {{",
@@ -207,7 +208,7 @@ def _results(c: Contraction) -> list[str]:
         "}",
     ]
     if resumable(c):
-        printer = Printer(c.n.name)
+        printer = _printer(c, None)
         target = c.stores[0]
         address = f"{target.buffer} + {printer.offset(target.index)}"
         lines += [
@@ -220,8 +221,7 @@ def _results(c: Contraction) -> list[str]:
 
 
 def _stores(c: Contraction, lanes: str | None) -> list[str]:
-    printer = Printer(c.n.name)
-    printer.lanes = lanes
+    printer = _printer(c, c.n, lanes)
     printer.bind("acc", "acc", True, accumulator(c))
     for store in c.stores:
         printer.store(store)
@@ -241,8 +241,7 @@ def _vector_hook(
 
 
 def _value(c: Contraction, lane: Axis, expr: Expr, lanes: str | None) -> list[str]:
-    printer = Printer(lane.name)
-    printer.lanes = lanes
+    printer = _printer(c, lane, lanes)
     value = printer.vector(printer.convert(printer.value(expr), accumulator(c)))
     return [*printer.close(), f"return {value};"]
 
@@ -250,23 +249,34 @@ def _value(c: Contraction, lane: Axis, expr: Expr, lanes: str | None) -> list[st
 def _pointer_hook(
     c: Contraction, declaration: str, axes: tuple[Axis, Axis], load: Load
 ) -> list[str]:
-    address = f"{load.buffer} + {Printer(None).offset(load.index)}"
+    address = f"{load.buffer} + {_printer(c, None).offset(load.index)}"
     return [f"IN {declaration}({_head(c, axes)}", *_batch(c), f"  return {address};", "}"]
 
 
 def _head(c: Contraction, axes: tuple[Axis, Axis], *rest: str) -> str:
-    named = [f"int64_t {axis.name}" for axis in axes]
-    return ", ".join(["int64_t at_batch", *named, *rest]) + ") const {"
+    named = [f"int64_t at_{axis.name}" for axis in axes]
+    return ", ".join(["int64_t nth", *named, *rest]) + ") const {"
+
+
+def _printer(c: Contraction, lane: Axis | None, lanes: str | None = None) -> Printer:
+    printer = Printer(lane.name if lane else None)
+    printer.lanes = lanes
+    printer.text_of = {axis.name: f"at_{axis.name}" for axis in (*c.batch, c.m, c.n, c.k)}
+    return printer
 
 
 def _batch(c: Contraction) -> list[str]:
-    """The batch axes from their running number, outermost first."""
-    lines, left = [], "at_batch"
-    for axis in reversed(c.batch[1:]):
-        lines.append(f"  const int64_t {axis.name} = {left} % ({axis.size.expr});")
+    return [f"  {line}" for line in decode(c.batch, "nth", "at_")]
+
+
+def decode(axes: Sequence[Axis], number: str, prefix: str = "") -> list[str]:
+    """Statements that get `axes` from their row-major running number."""
+    lines, left = [], number
+    for axis in reversed(axes[1:]):
+        lines.append(f"const int64_t {prefix}{axis.name} = {left} % ({axis.size.expr});")
         left = f"({left} / ({axis.size.expr}))"
-    if c.batch:
-        lines.append(f"  const int64_t {c.batch[0].name} = {left};")
+    if axes:
+        lines.append(f"const int64_t {prefix}{axes[0].name} = {left};")
     return lines
 
 
