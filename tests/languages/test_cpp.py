@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 
 import pytest
@@ -130,3 +131,33 @@ extern "C" void fill(float *x, const float *bias, int64_t n, double value) {
     assert x.tolist() == [2.5, 2.5, 2.5, 0.0]
     kernel.fill(x, torch.ones(4), 4, 2.0)
     assert x.tolist() == [3.0] * 4
+
+
+INLINE = """
+import torch
+from torch.utils.cpp_extension import load_inline
+
+source = "torch::Tensor twice(torch::Tensor x) { return x * 2; }"
+kernel = load_inline(name="twice", cpp_sources=source, functions=["twice"])
+
+
+class ModelNew(torch.nn.Module):
+    def forward(self, x):
+        return kernel.twice(x)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+@pytest.mark.skipif(shutil.which("ninja") is None, reason="load_inline needs ninja")
+def test_load_inline_is_built_once_and_found_again(tmp_path: Path) -> None:
+    import torch
+
+    single = Candidate(language="cpp", files=(SourceFile(path="model.py", text=INLINE),))
+    build = Cpp().build(single, SPEC, tmp_path, run_here)
+    assert build.ok, build.message
+    built = list(tmp_path.rglob("twice.so"))
+    stamps = [p.stat().st_mtime_ns for p in built]
+    module = Cpp().load(build, TASK)()
+    assert module(torch.ones(3)).tolist() == [2.0] * 3
+    assert [p.stat().st_mtime_ns for p in built] == stamps

@@ -17,6 +17,7 @@ from kernelevolve.core.protocols import Language, Run
 from kernelevolve.core.target import TargetSpec
 from kernelevolve.core.task import Task
 from kernelevolve.runtime import cpp as runtime
+from kernelevolve.runtime import inline
 
 if TYPE_CHECKING:
     from torch.nn import Module
@@ -30,6 +31,7 @@ ALLOWED_FLAGS = re.compile(
     r"|-std=(c|gnu)\+\+(17|20|23)"
 )
 FORBIDDEN_FLAGS = re.compile(r"-f(plugin|profile|sanitize|dump|lto-|save|instrument|use-ld).*")
+INLINE_SECONDS = 180.0
 MISSED = re.compile(r"^(?P<where>[^:]+:\d+:\d+): missed: +(?P<what>.*)$", re.MULTILINE)
 TELLING = ("couldn't vectorize", "not vectorized")
 
@@ -74,6 +76,9 @@ class Cpp:
         except ValueError as error:
             return Build(ok=False, message=str(error))
         (workdir / runtime.BUILD_FOLDER).mkdir(exist_ok=True)
+        message = _build_inline(candidate, workdir, run)
+        if message:
+            return Build(ok=False, message=message, seconds=time.monotonic() - started)
         outputs = []
         for load in loads:
             message, output = _compile(load, workdir, run)
@@ -95,6 +100,7 @@ class Cpp:
             AttributeError: the module defines no `ModelNew`.
         """
         path = Path(build.folder) / "model.py"
+        inline.use_prebuilt(path.parent)
         spec = spec_from_file_location("model", path)
         if spec is None or spec.loader is None:
             raise AttributeError(f"{path} cannot be loaded")
@@ -155,6 +161,17 @@ def _compile(load: Load, workdir: Path, run: Run) -> tuple[str, str]:
     if done.code or not built.exists():
         return f"{load.source}: {_errors(done.output)}", done.output
     return "", done.output
+
+
+def _build_inline(candidate: Candidate, workdir: Path, run: Run) -> str:
+    """Build what `load_inline` asks for, once, by importing the module; the error, or nothing."""
+    if "load_inline" not in (candidate.text("model.py") or ""):
+        return ""
+    limits = Limits(build_seconds=INLINE_SECONDS)
+    done = run([sys.executable, "-m", inline.__name__, "model.py"], workdir, limits)
+    if done.code == 124:
+        return f"model.py: load_inline took longer than {INLINE_SECONDS:g} s"
+    return f"model.py: load_inline failed\n{_errors(done.output)}" if done.code else ""
 
 
 def _errors(output: str) -> str:
