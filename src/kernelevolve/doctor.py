@@ -4,7 +4,7 @@ import os
 import platform
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,6 +22,7 @@ EVEN = 0.05
 """An A/A test may differ from 1 by this much."""
 
 NATIVE = ("-O3", "-march=native", "-fopenmp", "-shared", "-fPIC")
+COMPILERS = ("g++", "clang++")
 PROBE = 'extern "C" void add(float *x, int n) { for (int i = 0; i < n; ++i) x[i] += 1; }\n'
 SANDBOXED = ("bwrap", "--unshare-all", "--die-with-parent", "--ro-bind", "/", "/", "--dev", "/dev")
 
@@ -107,12 +108,11 @@ def examine(config: RunConfig, same_twice: Callable[[], Timing] | None = None) -
     """
     findings: list[Finding] = []
     targets = tuple(_targets(findings))
-    compiler = _compiler()
     sandbox = _sandbox()
-    languages = tuple(_languages(compiler))
+    languages = tuple(_languages(findings))
     clock, problem = _clock(same_twice) if same_twice else (None, None)
-    findings += [compiler, *_language_findings(languages), _torch(), _sandbox_finding(sandbox)]
-    findings += [_process_finding(sandbox), _disk(config), _load()]
+    findings += [_torch(), _sandbox_finding(sandbox), _process_finding(sandbox)]
+    findings += [_disk(config), _load()]
     findings += [problem] if problem else []
     findings += [_clock_finding(clock)] if clock else []
     return Doctor(
@@ -136,38 +136,41 @@ def _targets(findings: list[Finding]) -> Iterator[TargetSpec]:
         findings.append(Finding(what=f"target {name}: {devices}", possible=bool(found)))
 
 
-def _languages(compiler: Finding) -> Iterator[Toolchain]:
+def _languages(findings: list[Finding]) -> Iterator[Toolchain]:
     for name in registry.names("language"):
         try:
-            registry.load("language", name)
+            requires = registry.load("language", name)().requires
         except MissingDependency as error:
+            findings.append(_missing(f"language {name}", error))
             yield Toolchain(name=name, possible=False, toolchain=str(error))
             continue
-        if name == "cpp":
-            yield Toolchain(name=name, possible=compiler.possible, toolchain=compiler.what)
-        else:
-            yield Toolchain(name=name, possible=True, toolchain="its Python package is installed")
+        looked = [_program(*needed) for needed in requires.items()]
+        findings += [
+            f.model_copy(update={"what": f"language {name}: {f.what}"})
+            for f in looked or [Finding(what="needs no program", possible=True)]
+        ]
+        toolchain = "; ".join(f.what for f in looked) or "its Python package"
+        yield Toolchain(name=name, possible=all(f.possible for f in looked), toolchain=toolchain)
 
 
-def _language_findings(languages: Sequence[Toolchain]) -> Iterator[Finding]:
-    for language in languages:
-        if language.name != "cpp" and not language.possible:
-            _, _, install = language.toolchain.rpartition(": ")
-            yield Finding(what=f"language {language.name}", possible=False, install=install)
+def _program(name: str, install: str) -> Finding:
+    if shutil.which(name) is None:
+        return Finding(what=f"{name} is not installed", possible=False, install=install)
+    said = _run(name, "--version").first_line
+    problem = _native(name) if name in COMPILERS else None
+    if problem:
+        return Finding(what=f"{said}, but {problem}", possible=False, install=install)
+    tested = f", {NATIVE[1]} works" if name in COMPILERS else ""
+    return Finding(what=said + tested, possible=True)
 
 
-def _compiler() -> Finding:
-    if shutil.which("g++") is None:
-        return Finding(what="g++: not found", possible=False, install=_package("g++"))
-    name = _run("g++", "--version").first_line
+def _native(compiler: str) -> str | None:
+    """What hinders a build for this very processor; None when nothing does."""
     with TemporaryDirectory(prefix="kernelevolve-doctor-") as folder:
         source = Path(folder) / "probe.cpp"
         source.write_text(PROBE)
-        built = _run("g++", *NATIVE, "-o", str(source.with_suffix(".so")), str(source))
-    if built.code:
-        what = f"{name}: cannot build with {' '.join(NATIVE)}: {built.first_line}"
-        return Finding(what=what, possible=False, install=_package("g++"))
-    return Finding(what=f"{name}, -march=native works", possible=True)
+        built = _run(compiler, *NATIVE, "-o", str(source.with_suffix(".so")), str(source))
+    return f"it cannot build with {' '.join(NATIVE)}: {built.first_line}" if built.code else None
 
 
 def _torch() -> Finding:
@@ -282,7 +285,7 @@ def _package(name: str) -> str:
         return f"brew install {name}"
     sudo = "" if os.geteuid() == 0 else "sudo "
     if shutil.which("dnf") and not shutil.which("apt-get"):
-        return f"{sudo}dnf install {'gcc-c++' if name == 'g++' else name}"
+        return f"{sudo}dnf install -y {name}"
     return f"{sudo}apt-get install -y {name}"
 
 

@@ -10,7 +10,6 @@ from tempfile import NamedTemporaryFile
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
 from kernelevolve.cli import machine, optimize, runs, tasks
 from kernelevolve.cli.options import examples
@@ -21,6 +20,7 @@ from kernelevolve.cli.reply import (
     INTERRUPTED,
     STDERR,
     Reply,
+    failure,
     only_json,
     write_json,
     write_text,
@@ -94,7 +94,7 @@ def _reply(arguments: list[str]) -> Reply | int:
     except Exception as error:  # noqa: BLE001  every failure becomes one line and an exit code
         return _failed(error)
     if ended == INTERRUPTED:
-        return _error("interrupted", INTERRUPTED)
+        return failure("interrupted", INTERRUPTED)
     return ended if isinstance(ended, Reply | int) else DONE
 
 
@@ -103,13 +103,13 @@ def _failed(error: Exception) -> Reply | int:
         case typer.TyperException():
             return _usage(error)
         case UsageError() | StoreError():
-            return _error(str(error), BAD_INPUT)
+            return failure(str(error), BAD_INPUT)
         case KernelEvolveError():
-            return _error(str(error), FELL_SHORT)
+            return failure(str(error), FELL_SHORT)
         case OSError(filename=str() | Path(), strerror=str()):
-            return _error(f"{error.filename}: {error.strerror}", BAD_INPUT)
+            return failure(f"{error.filename}: {error.strerror}", BAD_INPUT)
         case OSError(errno=errno.ENOSPC):
-            return _error(f"{error.strerror}; free some, or choose another --store", BAD_INPUT)
+            return failure(f"{error.strerror}; free some, or choose another --store", BAD_INPUT)
         case _:
             return _unexpected(error)
 
@@ -121,7 +121,7 @@ def _usage(error: typer.TyperException) -> Reply | int:
         STDERR.print(text, markup=False)
         return BAD_INPUT
     path = context.command_path if context else "kernelevolve"
-    return _error(f"{text.rstrip('.')}; see {path} --help", BAD_INPUT)
+    return failure(f"{text.rstrip('.')}; see {path} --help", BAD_INPUT)
 
 
 def _unexpected(error: Exception) -> Reply | int:
@@ -130,13 +130,8 @@ def _unexpected(error: Exception) -> Reply | int:
     ) as file:
         traceback.print_exception(error, file=file)
     first = str(error).partition("\n")[0]
-    return _error(
+    return failure(
         f"unexpected {type(error).__name__}: {first} (a bug of kernelevolve; "
         f"the traceback is in {Path(file.name)})",
         FELL_SHORT,
     )
-
-
-def _error(message: str, code: int) -> Reply:
-    STDERR.print(f"[bold red]error:[/bold red] {escape(message)}", soft_wrap=True)
-    return Reply({"error": message}, "", code)

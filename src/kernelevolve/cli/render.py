@@ -5,12 +5,13 @@ from datetime import datetime
 from pathlib import PurePath
 from typing import Any
 
-from pydantic import BaseModel
 from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.syntax import Syntax
 from rich.table import Table
 from rich.tree import Tree
+
+from kernelevolve import app
 
 LEXERS = {".py": "python", ".cpp": "cpp", ".h": "cpp", ".cu": "cuda", ".hip": "cuda"}
 
@@ -60,12 +61,12 @@ def node(found: Mapping[str, Any]) -> RenderableType:
     return Group(*parts)
 
 
-def cleaned(record: BaseModel) -> str:
+def cleaned(found: app.Cleaned) -> str:
     """What `clean` removes, in words."""
-    found = record.model_dump()
-    size = found.pop("bytes", 0)
-    parts = [f"{len(v) if isinstance(v, list | tuple) else v} {k}" for k, v in found.items()]
-    return f"{', '.join(parts)} ({size / 2**20:,.1f} MiB)"
+    words = f"{len(found.runs)} runs, {found.builds} builds ({found.bytes / 2**20:,.1f} MiB)"
+    if found.busy:
+        words += f"; kept, because a live process writes them: {', '.join(found.busy)}"
+    return words
 
 
 def _leaf(row: Mapping[str, Any], best: int | None) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO, TextIO
 
 from rich.console import Console, RenderableType
+from rich.markup import escape
 
 DONE = 0
 FELL_SHORT = 1
@@ -42,6 +43,12 @@ class Reply:
     """What a person reads."""
     code: int = DONE
     """Exit code."""
+
+
+def failure(message: str, code: int) -> Reply:
+    """One clear line on standard error, and the same as an object for programs."""
+    STDERR.print(f"[bold red]error:[/bold red] {escape(message)}", soft_wrap=True)
+    return Reply({"error": message}, "", code)
 
 
 @contextmanager

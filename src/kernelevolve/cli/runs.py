@@ -4,11 +4,12 @@ from pathlib import Path
 from typing import Annotated, Optional
 
 import typer
+from rich.markup import escape
 
 from kernelevolve import app
 from kernelevolve.cli import render
 from kernelevolve.cli.options import Settings, examples, with_settings
-from kernelevolve.cli.reply import DONE, FELL_SHORT, STDERR, Reply
+from kernelevolve.cli.reply import FELL_SHORT, STDERR, Reply, failure, shell
 from kernelevolve.core.errors import UsageError
 
 RunName = Annotated[str, typer.Argument(metavar="RUN", help="Name of the run.")]
@@ -77,15 +78,16 @@ def best(
     number = _number(run, node, store) if node else None
     if number is None and app.show(run, store)["best"] is None:
         message = f"run {run} has no confirmed kernel; choose a correct one with --node"
-        STDERR.print(f"[bold red]error:[/bold red] {message}", soft_wrap=True)
-        return Reply({"error": message, "run": run, "files": []}, "", FELL_SHORT)
+        return failure(message, FELL_SHORT)
     files = app.export(run, folder, store, number)
-    text = "\n".join(["wrote", *(f"  {file}" for file in files)])
-    verify = [
-        f"check it anywhere with: python {file}" for file in files if file.name == "verify.py"
+    lines = ["wrote", *(f"  {file}" for file in files)]
+    lines += [
+        f"check it anywhere with: {shell('python', file)}"
+        for file in files
+        if file.name == "verify.py"
     ]
     payload = {"run": run, "folder": str(folder), "files": [str(file) for file in files]}
-    return Reply(payload, "\n".join([text, *verify]))
+    return Reply(payload, escape("\n".join(lines)))
 
 
 @with_settings("store")
@@ -105,12 +107,13 @@ def clean(
     planned = app.clean(store, older_than, everything, True)
     sentence = render.cleaned(planned)
     if dry_run:
-        return Reply(planned.model_dump(mode="json"), f"would remove {sentence}")
+        return Reply(planned.model_dump(mode="json"), escape(f"would remove {sentence}"))
     STDERR.print(f"removing {sentence}", markup=False)
     if not (yes or settings.json) and STDERR.is_terminal:
         typer.confirm("go on?", abort=True, err=True)
     removed = app.clean(store, older_than, everything, False)
-    return Reply(removed.model_dump(mode="json"), f"removed {render.cleaned(removed)}", DONE)
+    text = escape(f"removed {render.cleaned(removed)}")
+    return Reply(removed.model_dump(mode="json"), text)
 
 
 def _number(run: str, text: str, store: str | None) -> int:

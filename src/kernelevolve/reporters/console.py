@@ -16,6 +16,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 
 from kernelevolve.core.events import (
+    Admitted,
     Confirmed,
     Evaluated,
     Event,
@@ -28,6 +29,7 @@ from kernelevolve.core.events import (
     Selected,
 )
 from kernelevolve.core.graph import Graph, Node
+from kernelevolve.core.job import Admission
 from kernelevolve.core.protocols import Reporter
 
 log = logging.getLogger(__name__)
@@ -42,7 +44,7 @@ class Work:
     number: int
     """The node."""
     doing: str
-    """`writing` or `judging`."""
+    """`writing`, `judging` or `confirming`."""
     since: float
     """Start, by the events' clock."""
     about: str
@@ -91,9 +93,9 @@ class Console:
         """Args: out: where to draw; by default standard error."""
         self._out = out or rich.console.Console(stderr=True, highlight=False)
         self._live: Live | None = None
-        self._silent = False
+        self.silent = False
+        """Whether showing failed once; nothing more is shown then."""
         self._since: dict[int, float] = {}
-        self._started: float | None = None
 
     def __enter__(self) -> Self:
         """Start the live view where there is a terminal."""
@@ -114,7 +116,7 @@ class Console:
 
     def report(self, event: Event, graph: Graph) -> None:
         """Called after each event, with the graph that includes it."""
-        if not self._silent:
+        if not self.silent:
             self._guarded(lambda: self._report(event, graph))
 
     def _start(self) -> None:
@@ -125,7 +127,7 @@ class Console:
         try:
             action()
         except Exception:  # noqa: BLE001  an observer must not take the run down
-            self._silent = True
+            self.silent = True
             log.warning("the console fell silent; the run goes on", exc_info=True)
             if self._live is not None:
                 with suppress(Exception):
@@ -135,15 +137,13 @@ class Console:
     def _report(self, event: Event, graph: Graph) -> None:
         if isinstance(event, Selected | Proposed):
             self._since[event.number] = event.at
-        if isinstance(event, RunStarted | RunResumed) or self._started is None:
-            self._started = event.at
         line = line_for(event, graph)
         if line:
             self._out.print(line, soft_wrap=True)
         if self._live is not None:
-            self._live.update(self._view(graph))
+            self._live.update(self._view(graph, event.at))
 
-    def _view(self, graph: Graph) -> View:
+    def _view(self, graph: Graph, at: float) -> View:
         config, best = graph.config, graph.best
         nodes, minutes = config.get("nodes"), config.get("minutes")
         counts = (f"{count} {status}" for status, count in sorted(graph.by_status().items()))
@@ -154,9 +154,9 @@ class Console:
             counts=", ".join(counts),
             done=len(graph) - len(graph.open),
             wanted=nodes if isinstance(nodes, int) else None,
-            started=self._started or time.time(),
+            started=at - graph.seconds(at),
             minutes=minutes if isinstance(minutes, int | float) else None,
-            work=tuple(self._work(node) for node in graph.open),
+            work=tuple(self._work(node) for node in graph.open) or _confirming(graph, at),
         )
 
     def _work(self, node: Node) -> Work:
@@ -173,6 +173,8 @@ def line_for(event: Event, graph: Graph) -> str | None:
     match event:
         case RunStarted() | RunResumed():
             return f"[bold]{_title(graph)}[/bold]"
+        case Admitted(admission=admission):
+            return _admitted(admission)
         case Evaluated() | Failed():
             return f"{_ended(graph.nodes[event.number])}{_so_far(graph)}"
         case Confirmed():
@@ -183,6 +185,23 @@ def line_for(event: Event, graph: Graph) -> str | None:
             return f"stopped by {escape(event.reason)}"
         case _:
             return None
+
+
+def _admitted(found: Admission) -> str:
+    baselines = (
+        f"{escape(workload)}: " + ", ".join(f"{name} {us:,.1f} us" for name, us in times.items())
+        for workload, times in found.baselines_us.items()
+    )
+    notes = (f"note: {_short(finding.message)}" for finding in found.findings)
+    return "\n".join([*notes, "baselines  " + " · ".join(baselines)])
+
+
+def _confirming(graph: Graph, at: float) -> tuple[Work, ...]:
+    """The final check has no event at its start: it follows when no node is open."""
+    best = graph.best
+    if best is None or graph.stopped_by is not None:
+        return ()
+    return (Work(best.number, "confirming", at, "and the next best, with new inputs"),)
 
 
 def _ended(node: Node) -> str:
