@@ -23,9 +23,9 @@ class Size:
     values: tuple[int, ...]
 
     @staticmethod
-    def of(value: int, captures: int = 1) -> Size:
-        """Make the constant `value`, seen at `captures` size assignments."""
-        return Size(str(value), (value,) * captures)
+    def of(value: int) -> Size:
+        """Make the constant `value`."""
+        return Size(str(value), (value,))
 
     @property
     def constant(self) -> int | None:
@@ -37,34 +37,40 @@ class Size:
         return all(v == value for v in self.values)
 
     def __mul__(self, other: Size) -> Size:
-        values = tuple(a * b for a, b in zip(*_widen(self, other), strict=True))
-        return Size(_product(self, other), values)
+        return _sized(_product(self, other), [a * b for a, b in _pairs(self, other)])
 
     def __add__(self, other: Size) -> Size:
-        values = tuple(a + b for a, b in zip(*_widen(self, other), strict=True))
+        expr = f"({self.expr} + {other.expr})"
         if self.constant is not None and other.constant is not None:
-            return Size(str(self.constant + other.constant), values)
-        if self.constant == 0 or other.constant == 0:
-            return Size(other.expr if self.constant == 0 else self.expr, values)
-        return Size(f"({self.expr} + {other.expr})", values)
+            expr = str(self.constant + other.constant)
+        elif self.constant == 0 or other.constant == 0:
+            expr = other.expr if self.constant == 0 else self.expr
+        return _sized(expr, [a + b for a, b in _pairs(self, other)])
 
     def divides(self, other: Size) -> bool:
         """Tell whether `other` is a multiple of this at every assignment."""
-        return all(a != 0 and b % a == 0 for a, b in zip(*_widen(self, other), strict=True))
+        return all(a != 0 and b % a == 0 for a, b in _pairs(self, other))
 
     def __floordiv__(self, other: Size) -> Size:
-        values = tuple(a // b for a, b in zip(*_widen(self, other), strict=True))
         if other.constant == 1:
             return self
+        expr = f"({self.expr} / {other.expr})"
         if self.constant is not None and other.constant is not None:
-            return Size(str(self.constant // other.constant), values)
-        return Size(f"({self.expr} / {other.expr})", values)
+            expr = str(self.constant // other.constant)
+        elif self == other:
+            expr = "1"
+        return _sized(expr, [a // b for a, b in _pairs(self, other)])
 
 
-def _widen(a: Size, b: Size) -> tuple[tuple[int, ...], tuple[int, ...]]:
+def _pairs(a: Size, b: Size) -> list[tuple[int, int]]:
     count = max(len(a.values), len(b.values))
     wide = [v if len(v) == count else v * count for v in (a.values, b.values)]
-    return wide[0], wide[1]
+    return list(zip(*wide, strict=True))
+
+
+def _sized(expr: str, values: list[int]) -> Size:
+    literal = expr.lstrip("-").isdigit()
+    return Size(expr, (int(expr),) if literal else tuple(values))
 
 
 def _product(a: Size, b: Size) -> str:

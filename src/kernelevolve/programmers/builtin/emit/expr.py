@@ -23,6 +23,7 @@ from kernelevolve.programmers.builtin.ir import (
     Ref,
     Size,
     Store,
+    children,
     walk,
 )
 
@@ -52,7 +53,7 @@ SUPPORTED = frozenset({*INFIX, *LOGIC, *COMPARE, *FUNCTION, "neg", "not", "rsqrt
 
 
 def prelude(width: int, fast_math: bool) -> str:
-    """The text that precedes all emitted code: vectors of `width` lanes and elementary functions."""
+    """What precedes all emitted code: vectors of `width` lanes and elementary functions."""
     folder = files("kernelevolve.programmers.builtin.emit")
     texts = [folder.joinpath(name).read_text() for name in ("vectors.h", "math.h")]
     return f"#define W {width}\n#define FAST_MATH {int(fast_math)}\n" + "\n".join(texts)
@@ -89,6 +90,9 @@ class Printer:
         """How an axis is written, where not by its name (`(j + 16)` in an unrolled copy)."""
         self.refs: dict[str, tuple[Val, int]] = {}
         self.numbers = numbers or count()
+        self.reciprocals = False
+        """Divide by what does not change in a loop by multiplying with its reciprocal."""
+        self._inverse: dict[Expr, Call] = {}
 
     def open(self, *axes: str) -> None:
         """Enter a loop over `axes`."""
@@ -112,10 +116,12 @@ class Printer:
 
     def value(self, expr: Expr) -> Val:
         """Compute `expr`; statements go to the outermost scope that can hold them."""
-        for node in walk(expr):
-            if self._known(node) is None:
-                self._compute(node)
         found = self._known(expr)
+        if found is None:
+            for child in children(expr):
+                self.value(child)
+            self._compute(expr)
+            found = self._known(expr)
         assert found is not None
         return found
 
@@ -242,6 +248,8 @@ class Printer:
         return _cast(f"({text})", "i64", ARITHMETIC[position.dtype], vector), vector
 
     def _call(self, call: Call) -> tuple[str, bool]:
+        if self.reciprocals and (inverse := self._inverted(call)) is not None:
+            call = inverse
         values = [self.value(a) for a in call.args]
         vector = any(v.vector for v in values)
         dtype = ARITHMETIC[call.dtype]
@@ -249,6 +257,18 @@ class Printer:
             return _cast(values[0].text, values[0].dtype, dtype, vector), vector
         args = [self.vector(v) for v in values] if vector else [v.text for v in values]
         return _spell(call.fn, args, dtype, vector), vector
+
+    def _inverted(self, call: Call) -> Call | None:
+        """X / y as x * (1 / y) where y is known outside the loop that x needs."""
+        if call.fn != "div" or call.dtype in ("i64", "i32", "i16", "i8", "u8"):
+            return None
+        x, y = call.args
+        if isinstance(x, Const) or self._depth(y) >= self._depth(x):
+            return None
+        if y not in self._inverse:
+            self._inverse[y] = Call(call.dtype, "div", (Const(call.dtype, 1.0), y))
+        self.value(self._inverse[y])
+        return Call(call.dtype, "mul", (x, self._inverse[y]))
 
 
 def literal(value: float | int | bool | str, dtype: DType) -> str:

@@ -143,3 +143,30 @@ template <class V, class F> IN auto fold(V v, F f) {
   return lanes[0];
 }
 template <class To, class V> IN To to(V v) { return __builtin_convertvector(v, To); }
+template <class V> IN V vmod(V a, V b) { return a - (a / b) * b; }
+template <class V> struct Best { V value; vi64 at; };
+template <int SLOT> inline void* scratch(usize bytes) {  // grows, is kept between calls
+  static thread_local char* memory; static thread_local usize have;
+  if (have < bytes) {
+    __builtin_free(memory);
+    memory = (char*)__builtin_malloc(bytes + 128);
+    have = bytes;
+  }
+  return (void*)(((usize)memory + 63) / 64 * 64);
+}
+template <class S> IN bool better(S v, S best, bool largest) {
+  return v != v ? best == best : (largest ? v > best : v < best);
+}
+template <class V> IN int64_t where_best(V value, vi64 at, bool largest) {  // ties: the first
+  int64_t found = at[0];
+  auto best = value[0];
+  for (int i = 1; i < W; i++)
+    if (better(value[i], best, largest) || (!better(best, value[i], largest) && at[i] < found)) {
+      best = value[i]; found = at[i];
+    }
+  return found;
+}
+#define PLUS [](auto a, auto b) { return a + b; }
+#define TIMES [](auto a, auto b) { return a * b; }
+#define MOST [](auto a, auto b) { return vmax(a, b); }
+#define LEAST [](auto a, auto b) { return vmin(a, b); }

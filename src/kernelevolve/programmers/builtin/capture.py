@@ -1,0 +1,241 @@
+"""Traces a task's Model to core ATen at several size assignments; runs in a process of its own.
+
+`python -m kernelevolve.programmers.builtin.capture < request.json > captures.json`. The only module
+of the built-in programmer that imports torch and executes the task's code. The request is
+`{source, workloads: [{sizes}], mode, backward}`, the answer `{captures: [...], messages: [...]}`;
+a capture is the traced graph at one assignment. Besides the workloads, each size is perturbed in
+turn, so that `unify` can tell which integers of the graph follow which sizes.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import sys
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch.export.graph_signature import InputKind, OutputKind
+
+DTYPES = {
+    torch.float32: "f32", torch.float64: "f64", torch.bfloat16: "bf16", torch.float16: "f16",
+    torch.int64: "i64", torch.int32: "i32", torch.int16: "i16", torch.int8: "i8",
+    torch.uint8: "u8", torch.bool: "bool",
+}  # fmt: skip
+SMALL_CONSTANT = 64
+MAX_ELEMENTS = 1 << 28
+
+
+class Unsupported(Exception):
+    """The model does something that the captured form cannot say."""
+
+
+def decompositions() -> Any:
+    """Core ATen, with norms, softmax and losses broken further into reductions and maps."""
+    from torch._decomp import get_decompositions
+
+    aten = torch.ops.aten
+    table = torch.export.default_decompositions()
+    table.update(
+        get_decompositions(
+            [
+                aten.native_layer_norm, aten.native_group_norm, aten._softmax, aten._log_softmax,
+                aten.nll_loss_forward, aten.mse_loss, aten.smooth_l1_loss, aten.huber_loss,
+                aten.binary_cross_entropy, aten.binary_cross_entropy_with_logits, aten.softplus,
+                aten.silu, aten.elu, aten.hardswish, aten.hardsigmoid, aten.hardtanh, aten.mish,
+                aten.leaky_relu, aten.glu, aten.logsumexp, aten.aminmax, aten.addcmul,
+                aten.addcdiv, aten.lerp, aten.linear, aten.celu, aten.threshold, aten.log_sigmoid,
+                aten.log_sigmoid_forward, aten.soft_margin_loss, aten.native_dropout, aten.std,
+                aten.std_mean, aten.mv, aten.dot, aten.addmv, aten.baddbmm, aten.norm,
+                aten.linalg_vector_norm, aten.masked_fill, aten.tril, aten.triu, aten.selu,
+                aten.hardshrink, aten.softshrink, aten.rsub, aten.rms_norm, aten.l1_loss,
+                aten._native_batch_norm_legit, aten._native_batch_norm_legit_no_training,
+                aten._native_batch_norm_legit_functional, aten.native_batch_norm, aten.unfold,
+                aten.relu6, aten.log10, aten.frac, aten.xlogy, aten.split, aten.stack,
+            ]
+        )
+    )  # fmt: skip
+    return table
+
+
+def encode(value: Any) -> Any:
+    """One argument of an operator as JSON."""
+    if isinstance(value, torch.fx.Node):
+        return {"ref": value.name}
+    if isinstance(value, torch.dtype):
+        return {"dtype": DTYPES[value]}
+    if isinstance(value, list | tuple):
+        return [encode(v) for v in value]
+    if isinstance(value, bool | int | str | None):
+        return value
+    if isinstance(value, float):
+        return {"float": repr(value)}
+    if isinstance(value, torch.device | torch.layout | torch.memory_format):
+        return None
+    raise Unsupported(f"an argument of type {type(value).__name__}")
+
+
+def tensor_type(value: Any) -> Any:
+    """Shape and dtype of a traced value; a list for operators with several results."""
+    if isinstance(value, torch.Tensor):
+        if value.dtype not in DTYPES:
+            raise Unsupported(f"dtype {value.dtype}")
+        return {"shape": [int(s) for s in value.shape], "dtype": DTYPES[value.dtype]}
+    if isinstance(value, list | tuple):
+        return [tensor_type(v) for v in value]
+    if value is None:
+        return None
+    raise Unsupported(f"a value of type {type(value).__name__}")
+
+
+def graph_of(model: torch.nn.Module, inputs: Sequence[Any]) -> dict[str, Any]:
+    """The model traced on `inputs`, as JSON."""
+    program = torch.export.export(model, tuple(inputs), strict=False)
+    program = program.run_decompositions(decompositions())
+    signature = program.graph_signature
+    names = list(inspect.signature(model.forward).parameters)
+    kinds = {spec.arg.name: spec for spec in signature.input_specs}  # type: ignore[union-attr]
+    placeholders, nodes, user = [], [], 0
+    for node in program.graph.nodes:
+        if node.op == "placeholder":
+            spec = kinds[node.name]
+            source, kind = str(spec.target), spec.kind.name.lower()
+            if spec.kind is InputKind.USER_INPUT:
+                source, user = names[user], user + 1
+            entry = {"name": node.name, "kind": kind, "source": source}
+            entry["type"] = tensor_type(node.meta.get("val"))
+            if spec.kind is InputKind.CONSTANT_TENSOR:
+                entry["values"] = constant_values(program.constants[source])
+            placeholders.append(entry)
+        elif node.op == "call_function":
+            nodes.append(
+                {
+                    "name": node.name,
+                    "op": operator_name(node.target),
+                    "args": encode(node.args),
+                    "kwargs": {key: encode(v) for key, v in node.kwargs.items()},
+                    "type": tensor_type(node.meta.get("val")),
+                }
+            )
+    if any(not isinstance(i, torch.Tensor) for i in inputs):
+        raise Unsupported("forward arguments that are not tensors")
+    outputs, mutations = results(signature)
+    return {
+        "placeholders": placeholders,
+        "nodes": nodes,
+        "outputs": outputs,
+        "mutations": mutations,
+        "structure": structure(program, len(outputs)),
+    }
+
+
+def operator_name(target: Any) -> str:
+    """`aten.add.Tensor`, or `getitem`."""
+    return str(target) if isinstance(target, torch._ops.OpOverload) else target.__name__
+
+
+def constant_values(tensor: torch.Tensor) -> Any:
+    """The values of a small constant that the graph holds."""
+    if tensor.numel() > SMALL_CONSTANT:
+        raise Unsupported("a large tensor constant in forward")
+    return [encode(v) for v in tensor.flatten().tolist()]
+
+
+def results(signature: Any) -> tuple[list[str], list[dict[str, str]]]:
+    """Names of the returned values, and of the values that are written back to buffers."""
+    outputs, mutations = [], []
+    for spec in signature.output_specs:
+        if spec.kind is OutputKind.USER_OUTPUT:
+            outputs.append(spec.arg.name)
+        elif spec.kind is OutputKind.BUFFER_MUTATION:
+            mutations.append({"name": spec.arg.name, "buffer": str(spec.target)})
+        else:
+            raise Unsupported(f"an output of kind {spec.kind.name}")
+    return outputs, mutations
+
+
+class _Slot:
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def __repr__(self) -> str:
+        return f"result{self.number}"
+
+
+def structure(program: Any, count: int) -> str:
+    """The tree that forward returns, as Python text over `result0`, `result1`, ..."""
+    spec = program.call_spec.out_spec
+    return repr(torch.utils._pytree.tree_unflatten([_Slot(i) for i in range(count)], spec))
+
+
+def call_with(function: Callable[..., Any], sizes: Mapping[str, Any]) -> Any:
+    """Call with those sizes that `function` has parameters for."""
+    accepted = inspect.signature(function).parameters
+    return function(**{name: v for name, v in sizes.items() if name in accepted})
+
+
+def capture_at(module: Mapping[str, Any], sizes: Mapping[str, Any], mode: str | None) -> Any:
+    """Build the model at one size assignment and trace it."""
+    torch.manual_seed(0)
+    init = call_with(module["get_init_inputs"], sizes) if "get_init_inputs" in module else []
+    with torch.no_grad():
+        model = module["Model"](*init)
+        if mode is not None:
+            model.train(mode == "train")
+        graph = graph_of(model, list(call_with(module["get_inputs"], sizes)))
+    graph["sizes"] = dict(sizes)
+    graph["training"] = model.training
+    return graph
+
+
+def perturbed(sizes: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
+    """Other values for one size, those that keep divisibility first."""
+    value = sizes[name]
+    return [{**sizes, name: v} for v in (value * 2, value * 3, value + 1) if v != value]
+
+
+def extent(sizes: Mapping[str, Any]) -> int:
+    """A proxy for how much memory an assignment takes."""
+    product = 1
+    for value in sizes.values():
+        product *= value if isinstance(value, int) and value > 0 else 1
+    return product
+
+
+def capture(request: Mapping[str, Any]) -> dict[str, Any]:
+    """Trace at every workload and at perturbed sizes; what fails becomes a message."""
+    module: dict[str, Any] = {"__name__": "task"}
+    messages: list[str] = []
+    captures: list[Any] = []
+    exec(compile(request["source"], "task.py", "exec"), module)  # noqa: S102
+    mode = request.get("mode")
+    workloads = [w["sizes"] for w in request["workloads"]] or [{}]
+    for sizes in workloads:
+        captures.append(capture_at(module, sizes, mode))
+    base = min(workloads, key=extent)
+    for name in [n for n, v in base.items() if type(v) is int]:
+        for sizes in perturbed(base, name):
+            try:
+                captures.append(capture_at(module, sizes, mode))
+                break
+            except Exception as error:  # noqa: BLE001  an odd size may be invalid for the task
+                messages.append(f"at {sizes}: {str(error)[:200]}")
+    return {"captures": captures, "messages": messages, "workloads": len(workloads)}
+
+
+def main() -> None:
+    """Read the request from stdin, answer on the original stdout; task prints go to stderr."""
+    answer_to, sys.stdout = sys.stdout, sys.stderr
+    warnings.simplefilter("ignore")
+    try:
+        answer = capture(json.load(sys.stdin))
+    except Exception as error:  # noqa: BLE001  a task's code may raise anything
+        answer = {"captures": [], "messages": [f"not captured: {type(error).__name__}: {error}"]}
+    json.dump(answer, answer_to)
+    answer_to.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,214 @@
+"""Regions to `kernel.cpp`: a function for each, and one entry for each run of native regions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from kernelevolve.programmers.builtin.emit.contraction import (
+    buffers_of,
+    contraction_prelude,
+    emit_contraction,
+)
+from kernelevolve.programmers.builtin.emit.contraction_schedule import (
+    ContractionSchedule,
+    accumulator,
+    default_schedules,
+    legal,
+)
+from kernelevolve.programmers.builtin.emit.expr import BYTES, STORAGE, prelude
+from kernelevolve.programmers.builtin.emit.mapreduce import emit_map_reduce
+from kernelevolve.programmers.builtin.emit.scan import emit_scan
+from kernelevolve.programmers.builtin.ir import (
+    Buffer,
+    Contraction,
+    DType,
+    MapReduce,
+    Opaque,
+    Region,
+    Scan,
+    Size,
+    loads_of,
+)
+from kernelevolve.programmers.builtin.prims import numel
+from kernelevolve.programmers.builtin.regions import Partition, reads
+from kernelevolve.programmers.builtin.schedule import Plan
+
+SLOTS_EACH = 16
+ARENA = 4096
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A run of regions behind one call from Python."""
+
+    name: str
+    regions: tuple[Region, ...]
+    pointers: tuple[str, ...]
+    """Tensors to pass, in order: what it reads, then what it writes."""
+    internal: tuple[str, ...]
+    """Buffers that live and die inside."""
+    packed: tuple[str, ...]
+    """Products whose weight `prepare` packs; their packed tensors follow the pointers."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What the regions are emitted under."""
+
+    partition: Partition
+    plan: Plan
+    symbols: Mapping[str, Sequence[int]]
+    dtypes: Mapping[str, DType]
+    """Of every buffer and input."""
+    weights: frozenset[str]
+    """Names of inputs that are parameters or buffers of the module."""
+
+
+def writes(region: Region) -> tuple[str, ...]:
+    """Names of the buffers that a region writes."""
+    if isinstance(region, Opaque):
+        return region.writes
+    if isinstance(region, MapReduce):
+        return tuple(dict.fromkeys(s.buffer for p in region.passes for s in p.stores))
+    if isinstance(region, Contraction):
+        return tuple(dict.fromkeys(s.buffer for s in region.stores))
+    return (region.store.buffer,)
+
+
+def schedule_of(setting: Setting, region: Contraction) -> ContractionSchedule:
+    """The plan's choice for a product, at the file's width."""
+    weight = is_weight(setting, region)
+    chosen = setting.plan.contraction(region.name) or default_schedules(region, weight)[0]
+    if chosen.ahead and not weight:
+        chosen = replace(chosen, ahead=False)
+    return legal(region, replace(chosen, width=setting.plan.loops.width))
+
+
+def is_weight(setting: Setting, region: Contraction) -> bool:
+    """Tell whether B is made of parameters only."""
+    return all(load.buffer in setting.weights for load in loads_of(region.b))
+
+
+def segments(setting: Setting) -> list[Segment | Opaque]:
+    """The regions in runs; library calls stand alone."""
+    partition = setting.partition
+    kept = {name for name, _ in partition.outputs} | {name for _, name in partition.mutations}
+    runs: list[list[Region]] = []
+    for region in partition.regions:
+        if isinstance(region, Opaque) or not runs or isinstance(runs[-1][0], Opaque):
+            runs.append([])
+        runs[-1].append(region)
+    made: list[Segment | Opaque] = []
+    for number, run in enumerate(runs):
+        if isinstance(run[0], Opaque):
+            made.append(run[0])
+            continue
+        others = [b for r in runs if r is not run for region in r for b in reads(region)]
+        made.append(_segment(setting, f"run{number}", run, kept | set(others)))
+    return made
+
+
+def _segment(setting: Setting, name: str, run: Sequence[Region], kept: set[str]) -> Segment:
+    read = list(dict.fromkeys(b for r in run for b in reads(r)))
+    written = list(dict.fromkeys(b for r in run for b in writes(r)))
+    packed = [r.name for r in run if isinstance(r, Contraction) and schedule_of(setting, r).ahead]
+    pointers = [b for b in read if b not in written] + [b for b in written if b in kept]
+    internal = [b for b in written if b not in kept]
+    return Segment(name, tuple(run), tuple(pointers), tuple(internal), tuple(packed))
+
+
+def kernel_source(setting: Setting, parts: Sequence[Segment | Opaque]) -> str:
+    """The text of `kernel.cpp`; empty where nothing is native."""
+    native = [p for p in parts if isinstance(p, Segment)]
+    if not native:
+        return ""
+    text = [prelude(setting.plan.loops.width, setting.plan.fast_math)]
+    regions = [r for p in native for r in p.regions]
+    if any(isinstance(r, Contraction) for r in regions):
+        text.append(contraction_prelude())
+    for number, region in enumerate(regions):
+        text.append(_function(setting, region, number))
+    text += [_entry(setting, segment) for segment in native]
+    return "\n".join(text)
+
+
+def _function(setting: Setting, region: Region, number: int) -> str:
+    if isinstance(region, Contraction):
+        source = emit_contraction(region, schedule_of(setting, region), setting.symbols)
+        return source + _measure(setting, region)
+    assert isinstance(region, MapReduce | Scan)
+    parameters = _parameters(setting, region) + [f"int64_t {s}" for s in setting.symbols]
+    body = (
+        emit_map_reduce(region, setting.plan.loops)
+        if isinstance(region, MapReduce)
+        else emit_scan(region)
+    )
+    slot = f"enum {{ SLOT = {number * SLOTS_EACH} }};"
+    lines = "\n".join(f"  {line}" for line in [slot, *body])
+    return f"static void {region.name}({', '.join(parameters)}) {{\n{lines}\n}}\n"
+
+
+def _measure(setting: Setting, region: Contraction) -> str:
+    """The packed weight's length, through memory, because entries return nothing."""
+    if not schedule_of(setting, region).ahead:
+        return ""
+    sizes = "".join(f", int64_t {s}" for s in setting.symbols)
+    call = f"{region.name}_packed({', '.join(setting.symbols)})"
+    return f'extern "C" void {region.name}_measure(int64_t* out{sizes}) {{ *out = {call}; }}\n'
+
+
+def _parameters(setting: Setting, region: Region) -> list[str]:
+    written = writes(region)
+    names = [b for b in reads(region) if b not in written]
+    read = [f"const {STORAGE[setting.dtypes[b]]}* __restrict {b}" for b in names]
+    return read + [f"{STORAGE[setting.dtypes[b]]}* __restrict {b}" for b in written]
+
+
+def _entry(setting: Setting, segment: Segment) -> str:
+    """The function that Python calls."""
+    written = {b for r in segment.regions for b in writes(r)}
+    parameters = [
+        f"{'' if b in written else 'const '}{STORAGE[setting.dtypes[b]]}* {b}"
+        for b in segment.pointers
+    ]
+    for region in segment.regions:
+        if isinstance(region, Contraction) and region.name in segment.packed:
+            parameters.append(f"const {STORAGE[accumulator(region)]}* {region.name}_ready")
+    parameters += [f"int64_t {s}" for s in setting.symbols]
+    lines = [f'extern "C" void {segment.name}({", ".join(parameters)}) {{']
+    slots = _slots(segment)
+    for name in segment.internal:
+        kind, buffer = setting.dtypes[name], setting.partition.buffers[name]
+        size = f"(usize)({_elements(buffer)}) * {BYTES[kind]}"
+        lines.append(f"  auto {name} = ({STORAGE[kind]}*)scratch<{ARENA + slots[name]}>({size});")
+    lines += [f"  {_call(setting, segment, region)};" for region in segment.regions]
+    return "\n".join([*lines, "}", ""])
+
+
+def _elements(buffer: Buffer) -> str:
+    total: Size = numel(buffer.shape)
+    return total.expr
+
+
+def _slots(segment: Segment) -> dict[str, int]:
+    """A piece of the arena for each internal buffer, used again after its last reader."""
+    last = {b: i for i, r in enumerate(segment.regions) for b in (*reads(r), *writes(r))}
+    slots: dict[str, int] = {}
+    free_at: dict[int, int] = {}
+    for i, region in enumerate(segment.regions):
+        for name in writes(region):
+            if name in segment.internal and name not in slots:
+                slot = next((s for s, end in free_at.items() if end < i), len(free_at))
+                slots[name], free_at[slot] = slot, last[name]
+    return slots
+
+
+def _call(setting: Setting, segment: Segment, region: Region) -> str:
+    if isinstance(region, Contraction):
+        ready = f"{region.name}_ready" if region.name in segment.packed else "nullptr"
+        names = [b.name for b in buffers_of(region)] + [ready]
+    else:
+        written = writes(region)
+        names = [b for b in reads(region) if b not in written] + list(written)
+    return f"{region.name}({', '.join([*names, *setting.symbols])})"

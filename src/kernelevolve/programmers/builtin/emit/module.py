@@ -1,0 +1,194 @@
+"""The candidate's `model.py`: the reference's own constructor, and a forward that calls kernels."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Sequence
+
+from kernelevolve.programmers.builtin.emit.contraction import buffers_of
+from kernelevolve.programmers.builtin.emit.contraction_schedule import accumulator
+from kernelevolve.programmers.builtin.emit.kernel import Segment, Setting, segments, writes
+from kernelevolve.programmers.builtin.ir import Contraction, Opaque, Size
+from kernelevolve.programmers.builtin.rules_torch import TORCH
+from kernelevolve.programmers.builtin.unify import Placeholder, Symbol, Traced
+
+NOT_FOR_CANDIDATES = frozenset(
+    {
+        "get_inputs", "get_init_inputs", "WORKLOADS", "HELD_OUT", "TOLERANCE", "PRECISION", "MODE",
+        "BACKWARD", "RANDOMISE",
+    }
+)  # fmt: skip
+
+
+class NoClass(Exception):
+    """The task's source has no class `Model` with a forward of its own."""
+
+
+def fallback_module(source: str) -> str:
+    """`model.py` that runs the reference's own forward as `ModelNew`."""
+    return _rewritten(source, None, None)
+
+
+def module_source(
+    source: str, traced: Traced, setting: Setting, parts: Sequence[Segment | Opaque]
+) -> str:
+    """`model.py` whose forward runs `parts`.
+
+    Raises:
+        NoClass: see there.
+    """
+    forward = _forward(traced, setting, parts)
+    prepare = _prepare(traced, setting, parts)
+    return _rewritten(source, forward, prepare, setting.plan.flags)
+
+
+def _rewritten(
+    source: str,
+    forward: list[str] | None,
+    prepare: list[str] | None,
+    flags: Sequence[str] = (),
+) -> str:
+    tree = ast.parse(source)
+    model = next((n for n in tree.body if isinstance(n, ast.ClassDef) and n.name == "Model"), None)
+    if model is None:
+        raise NoClass("no class Model")
+    body = [n for n in tree.body if not _is_named(n, NOT_FOR_CANDIDATES)]
+    head, rest = _docstring_and_imports(body)
+    model.name = "ModelNew"
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name) and node.id == "Model":
+            node.id = "ModelNew"
+    if forward is not None:
+        _replace_forward(model, forward, prepare or [])
+        head += ast.parse("import torch").body
+        if flags:
+            load = f"lib = cpp.load('kernel.cpp', flags={list(flags)!r})"
+            head += ast.parse(f"from kernelevolve.runtime import cpp\n{load}").body
+    tree.body = [*head, *rest]
+    return ast.unparse(ast.fix_missing_locations(tree)) + "\n"
+
+
+def _is_named(node: ast.stmt, names: frozenset[str]) -> bool:
+    if isinstance(node, ast.FunctionDef):
+        return node.name in names
+    if isinstance(node, ast.Assign):
+        return any(isinstance(t, ast.Name) and t.id in names for t in node.targets)
+    return isinstance(node, ast.If) and "__main__" in ast.unparse(node.test)
+
+
+def _docstring_and_imports(body: list[ast.stmt]) -> tuple[list[ast.stmt], list[ast.stmt]]:
+    head = [n for n in body if isinstance(n, ast.Import | ast.ImportFrom)]
+    text = [n for n in body if isinstance(n, ast.Expr) and isinstance(n.value, ast.Constant)]
+    rest = [n for n in body if n not in head and n not in text]
+    head.sort(key=lambda n: not (isinstance(n, ast.ImportFrom) and n.module == "__future__"))
+    return head, rest
+
+
+def _replace_forward(model: ast.ClassDef, forward: list[str], prepare: list[str]) -> None:
+    old = next(
+        (n for n in model.body if isinstance(n, ast.FunctionDef) and n.name == "forward"), None
+    )
+    if old is None:
+        raise NoClass("Model inherits its forward")
+    old.body = ast.parse("\n".join(forward)).body
+    old.returns = None
+    if prepare:
+        text = "ready = None\ndef prepare(self):\n" + "\n".join(f"    {x}" for x in prepare)
+        model.body += ast.parse(text).body
+
+
+def reach(path: str) -> str:
+    """Python text that reads a parameter or buffer by its dotted name."""
+    text = "self"
+    for part in path.split("."):
+        text = f"{text}.{part}" if part.isidentifier() else f"getattr({text}, {part!r})"
+    return text
+
+
+def python(size: Size) -> str:
+    """A size as Python text."""
+    return size.expr.replace("/", "//")
+
+
+def _bound(p: Placeholder) -> str:
+    """A line that gives a placeholder its name."""
+    if p.kind == "user_input":
+        return f"{p.name} = {p.source}.contiguous()"
+    return f"{p.name} = {reach(p.source)}"
+
+
+def _sized(symbols: Sequence[Symbol]) -> list[str]:
+    return [f"{s.name} = {s.source}" for s in symbols]
+
+
+def _used(setting: Setting, parts: Sequence[Segment | Opaque]) -> set[str]:
+    names = {name for name, _ in setting.partition.outputs}
+    for part in parts:
+        names |= set(part.reads if isinstance(part, Opaque) else part.pointers)
+    return names
+
+
+def _forward(traced: Traced, setting: Setting, parts: Sequence[Segment | Opaque]) -> list[str]:
+    needed = _used(setting, parts) | {s.source.split(".")[0] for s in traced.symbols}
+    lines = [_bound(p) for p in traced.placeholders if p.name in needed]
+    lines += _sized(traced.symbols)
+    if any(isinstance(p, Segment) and p.packed for p in parts):
+        lines.append("ready = self.ready or self.prepare()")
+    for part in parts:
+        lines += [part.code] if isinstance(part, Opaque) else _native(setting, part)
+    for buffer, name in setting.partition.mutations:
+        lines.append(f"{reach(buffer)}.copy_({name})")
+    text = traced.structure
+    for number in reversed(range(len(setting.partition.outputs))):
+        name, node = setting.partition.outputs[number]
+        result = name
+        if name in setting.partition.buffers:
+            held = setting.partition.buffers[name].shape
+            if held != node.shape:
+                result = f"{name}.view({', '.join(python(s) for s in node.shape) or '()'})"
+        elif node.op == "reshape":
+            result = f"{name}.view({', '.join(python(s) for s in node.shape) or '()'})"
+        text = text.replace(f"result{number}", result)
+    return [*lines, f"return {text}"]
+
+
+def _native(setting: Setting, segment: Segment) -> list[str]:
+    lines = []
+    written = {b for r in segment.regions for b in writes(r)}
+    for name in segment.pointers:
+        if name in written:
+            shape = ", ".join(python(s) for s in setting.partition.buffers[name].shape)
+            dtype = TORCH[setting.dtypes[name]]
+            shape = f"({shape},)" if shape else "()"
+            lines.append(f"{name} = torch.empty({shape}, dtype=torch.{dtype})")
+    packed = [f"ready[{name!r}]" for name in segment.packed]
+    arguments = [*segment.pointers, *packed, *setting.symbols]
+    return [*lines, f"lib.{segment.name}({', '.join(arguments)})"]
+
+
+def _prepare(traced: Traced, setting: Setting, parts: Sequence[Segment | Opaque]) -> list[str]:
+    """Packs the weights of products; sizes that only inputs have do not matter to that."""
+    packed = [
+        r
+        for p in parts
+        if isinstance(p, Segment)
+        for r in p.regions
+        if isinstance(r, Contraction) and r.name in p.packed
+    ]
+    if not packed:
+        return []
+    lines = [_bound(p) for p in traced.placeholders if p.kind != "user_input"]
+    lines += [f"{s.name} = {s.of_weights or 1}" for s in traced.symbols]
+    lines += ["length = torch.empty((), dtype=torch.int64)", "ready = {}"]
+    sizes = ", ".join(setting.symbols)
+    comma = ", " if sizes else ""
+    for region in packed:
+        name, dtype = region.name, TORCH[accumulator(region)]
+        pointers = [b.name if b.name in setting.weights else "None" for b in buffers_of(region)]
+        lines.append(f"lib.{name}_measure(length{comma}{sizes})")
+        lines.append(f"ready[{name!r}] = torch.empty(int(length), dtype=torch.{dtype})")
+        lines.append(f"lib.{name}_pack({', '.join(pointers)}, ready[{name!r}]{comma}{sizes})")
+    return [*lines, "self.ready = ready", "return ready"]
+
+
+__all__ = ["NoClass", "fallback_module", "module_source", "segments"]

@@ -1,0 +1,71 @@
+"""The plan behind a candidate: every decision that moves may change, as a small frozen record."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any, Literal
+
+from pydantic import Field, field_validator
+
+from kernelevolve.core.record import Record
+from kernelevolve.programmers.builtin.emit.contraction_schedule import ContractionSchedule
+
+BASE_FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math")
+
+
+class Loops(Record):
+    """How map/reduce regions run."""
+
+    unroll: Literal[1, 2, 4, 8] = 2
+    """Vectors in flight along a row, each with accumulators of its own."""
+    columns: Literal[1, 2, 4, 8] = 4
+    """Vectors of outer points worked on together where lanes run along an outer axis."""
+    stage: bool = True
+    """Keep costly values of a row in scratch memory instead of computing them in each pass."""
+    reciprocal: bool = True
+    """Multiply with the reciprocal of what does not change in a loop instead of dividing."""
+    stream: bool = False
+    """Write results past the caches."""
+    width: Literal[8, 16] = 16
+    """Lanes of a vector, for the whole file."""
+
+
+class Plan(Record):
+    """One candidate's decisions."""
+
+    loops: Loops = Loops()
+    """How map/reduce regions run."""
+    fast_math: bool = False
+    """Shorter polynomial for exp, about 2 ulp instead of 1."""
+    cuts: tuple[int, ...] = ()
+    """Nodes of the program that become memory although they could be fused."""
+    prologues: bool = False
+    """Apply what comes before a product while packing its operands."""
+    algebra: bool = True
+    """Use rewrites that change the order of arithmetic (re-association and the like)."""
+    library: bool = False
+    """Leave products to the library."""
+    threads: int = 1
+    """Above one, outer loops are shared among threads."""
+    huge_pages: bool = False
+    """Ask for large pages behind new outputs, so that touching them first costs less."""
+    tune: Literal["", "-mprefer-vector-width=512", "-mprefer-vector-width=256"] = ""
+    """A further compiler flag."""
+    contractions: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    """Fields of each product's `ContractionSchedule`, by region."""
+
+    @field_validator("contractions")
+    @classmethod
+    def _known(cls, value: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        return {name: asdict(ContractionSchedule(**fields)) for name, fields in value.items()}
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """The compiler's."""
+        more = ("-fopenmp",) if self.threads > 1 else ()
+        return (*BASE_FLAGS, *((self.tune,) if self.tune else ()), *more)
+
+    def contraction(self, region: str) -> ContractionSchedule | None:
+        """The schedule of a product, None where the plan leaves it to the default."""
+        fields = self.contractions.get(region)
+        return None if fields is None else ContractionSchedule(**fields)

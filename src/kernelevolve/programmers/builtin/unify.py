@@ -1,0 +1,247 @@
+"""Several captures of one model become one graph whose integers are expressions of sizes.
+
+Every varying integer is fitted to the extents of the forward inputs and parameters; what follows
+no such extent makes the graph unusable, and the reason is raised.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import combinations_with_replacement
+from typing import Any
+
+from kernelevolve.programmers.builtin.ir import Size
+
+
+class NotUnified(Exception):
+    """The captures do not describe one graph."""
+
+
+@dataclass(frozen=True)
+class Symbol:
+    """A size known at run time, and the Python text that reads it in forward."""
+
+    name: str
+    source: str
+    size: Size
+    of_weights: str = ""
+    """Python text that reads the same size from a parameter or buffer, where one has it."""
+
+
+@dataclass
+class Fitter:
+    """Finds expressions for integers and floats, given their values at each capture."""
+
+    symbols: list[Symbol] = field(default_factory=list)
+
+    def learn(self, source: str, values: tuple[int, ...], weight: bool) -> None:
+        """Offer one extent as a symbol, unless it is constant or known."""
+        for i, known in enumerate(self.symbols):
+            if known.size.values == values and weight and not known.of_weights:
+                self.symbols[i] = replace(known, of_weights=source)
+        if len(set(values)) > 1 and all(s.size.values != values for s in self.symbols):
+            name = f"s{len(self.symbols)}"
+            self.symbols.append(Symbol(name, source, Size(name, values), source * weight))
+
+    def size(self, values: Sequence[int]) -> Size:
+        """The expression of an integer.
+
+        Raises:
+            NotUnified: it varies, but with none of the symbols.
+        """
+        wanted = tuple(values)
+        if len(set(wanted)) == 1:
+            return Size.of(wanted[0])
+        for degree in (1, 2, 3):
+            for chosen in combinations_with_replacement(self.symbols, degree):
+                product = Size.of(1)
+                for symbol in chosen:
+                    product = product * symbol.size
+                if (fit := _scaled(product, wanted)) is not None:
+                    return fit
+        for a, b in combinations_with_replacement(self.symbols, 2):
+            if (fit := _scaled(a.size + b.size, wanted)) is not None:
+                return fit
+        raise NotUnified(f"an extent with values {list(wanted)} follows no input's extent")
+
+    def number(self, values: Sequence[float]) -> float | str:
+        """A literal, or C++ text such as `2.0 / sqrt(s0)`; same errors as `size`."""
+        if len(set(values)) == 1:
+            return values[0]
+        candidates = list(self.symbols)
+        for symbol in candidates:
+            for text, power in (("{}", 1.0), ("__builtin_sqrt({})", 0.5)):
+                for sign in (1, -1):
+                    basis = [float(v) ** (power * sign) for v in symbol.size.values]
+                    scale = values[0] / basis[0]
+                    if all(math.isclose(scale * b, v) for b, v in zip(basis, values, strict=True)):
+                        term = text.format(f"(double)({symbol.size.expr})")
+                        return f"{scale!r} {'*' if sign > 0 else '/'} {term}"
+        if all(v > 1 for v in values):
+            count = [round(v / (v - 1)) for v in values]
+            if all(math.isclose(n / (n - 1), v) for n, v in zip(count, values, strict=True)):
+                text = f"(double)({self.size(count).expr})"
+                return f"{text} / ({text} - 1.0)"
+        raise NotUnified(f"a number with values {list(values)} follows no input's extent")
+
+
+def _scaled(base: Size, wanted: tuple[int, ...]) -> Size | None:
+    """`base` times, over, plus or minus one constant, where that gives `wanted`."""
+    pairs = list(zip(base.values, wanted, strict=True))
+    if any(b == 0 for b, _ in pairs) or not pairs:
+        return None
+    if all(b == w for b, w in pairs):
+        return base
+    b0, w0 = pairs[0]
+    if w0 % b0 == 0 and all(b * (w0 // b0) == w for b, w in pairs):
+        return base * Size.of(w0 // b0)
+    if w0 and b0 % w0 == 0 and all(b == w * (b0 // w0) for b, w in pairs):
+        return base // Size.of(b0 // w0)
+    if all(w - b == w0 - b0 for b, w in pairs):
+        return base + Size.of(w0 - b0)
+    if all(w + b == w0 + b0 for b, w in pairs):
+        return Size(f"({w0 + b0} - {base.expr})", wanted)
+    return None
+
+
+@dataclass(frozen=True)
+class Type:
+    """Shape and dtype of a tensor."""
+
+    shape: tuple[Size, ...]
+    dtype: str
+
+
+@dataclass(frozen=True)
+class Placeholder:
+    """A tensor that forward is given or finds on the module."""
+
+    name: str
+    kind: str
+    source: str
+    type: Type
+    values: tuple[Any, ...] = ()
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One ATen operator; `args` hold `{"ref": name}`, Sizes, numbers, strings and lists."""
+
+    name: str
+    op: str
+    args: list[Any]
+    kwargs: Mapping[str, Any]
+    type: Any
+
+
+@dataclass(frozen=True)
+class Traced:
+    """A model's forward at symbolic sizes; the first `workloads` values are the task's own."""
+
+    symbols: tuple[Symbol, ...]
+    placeholders: tuple[Placeholder, ...]
+    operations: tuple[Operation, ...]
+    outputs: tuple[str, ...]
+    mutations: tuple[Mapping[str, str], ...]
+    structure: str
+    workloads: int
+
+
+def unify(answer: Mapping[str, Any]) -> Traced:
+    """Merge what `capture` answered.
+
+    Raises:
+        NotUnified: nothing was captured, or the workloads' graphs differ.
+    """
+    captures, real = list(answer["captures"]), int(answer.get("workloads", 1))
+    if not captures:
+        raise NotUnified("; ".join(answer["messages"]) or "nothing was captured")
+    if any(_skeleton(c) != _skeleton(captures[0]) for c in captures[:real]):
+        raise NotUnified("the graph's structure depends on the workload")
+    captures = [c for c in captures if _skeleton(c) == _skeleton(captures[0])]
+    fitter = _symbols(captures)
+    merge = _Merge(fitter)
+    placeholders = [
+        Placeholder(p["name"], p["kind"], p["source"], t, tuple(p.get("values", ())))
+        for p, t in zip(
+            captures[0]["placeholders"],
+            [merge.type(list(p)) for p in zip(*(_types(c) for c in captures), strict=True)],
+            strict=True,
+        )
+    ]
+    operations = [merge.operation(list(g)) for g in zip(*_nodes(captures), strict=True)]
+    first = captures[0]
+    return Traced(
+        symbols=tuple(fitter.symbols),
+        placeholders=tuple(placeholders),
+        operations=tuple(operations),
+        outputs=tuple(first["outputs"]),
+        mutations=tuple(first["mutations"]),
+        structure=first["structure"],
+        workloads=real,
+    )
+
+
+def _skeleton(capture: Mapping[str, Any]) -> list[Any]:
+    nodes = [(n["name"], n["op"]) for n in capture["nodes"]]
+    return [nodes, [p["name"] for p in capture["placeholders"]], capture["structure"]]
+
+
+def _nodes(captures: Sequence[Mapping[str, Any]]) -> list[list[Any]]:
+    return [c["nodes"] for c in captures]
+
+
+def _types(capture: Mapping[str, Any]) -> list[Any]:
+    return [p["type"] for p in capture["placeholders"]]
+
+
+def _symbols(captures: Sequence[Mapping[str, Any]]) -> Fitter:
+    fitter = Fitter()
+    for wanted in ("user_input", "parameter", "buffer"):
+        for column in zip(*(c["placeholders"] for c in captures), strict=True):
+            if column[0]["kind"] == wanted:
+                shapes = [p["type"]["shape"] for p in column]
+                for dim, values in enumerate(zip(*shapes, strict=True)):
+                    source = f"{column[0]['name']}.shape[{dim}]"
+                    fitter.learn(source, values, wanted != "user_input")
+    return fitter
+
+
+class _Merge:
+    def __init__(self, fitter: Fitter) -> None:
+        self.fitter = fitter
+
+    def operation(self, same: list[Any]) -> Operation:
+        first = same[0]
+        return Operation(
+            name=first["name"],
+            op=first["op"],
+            args=self.value([n["args"] for n in same]),
+            kwargs={k: self.value([n["kwargs"][k] for n in same]) for k in first["kwargs"]},
+            type=self.type([n["type"] for n in same]),
+        )
+
+    def type(self, same: list[Any]) -> Any:
+        first = same[0]
+        if first is None:
+            return None
+        if isinstance(first, list):
+            return [self.type(list(t)) for t in zip(*same, strict=True)]
+        shapes = zip(*(t["shape"] for t in same), strict=True)
+        return Type(tuple(self.fitter.size(v) for v in shapes), first["dtype"])
+
+    def value(self, same: list[Any]) -> Any:
+        first = same[0]
+        if isinstance(first, list):
+            if any(len(v) != len(first) for v in same):
+                raise NotUnified("lists of different lengths")
+            return [self.value(list(v)) for v in zip(*same, strict=True)]
+        if isinstance(first, dict) and "float" in first:
+            return self.fitter.number([float(v["float"]) for v in same])
+        if type(first) is int and any(v != first for v in same):
+            return self.fitter.size(same)
+        if any(v != first for v in same):
+            raise NotUnified(f"an argument is {first!r} or something else")
+        return first
