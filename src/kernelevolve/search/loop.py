@@ -34,6 +34,7 @@ class Search:
         self._judge = Judge(self.harness, self.graph, self.config.limits, self.baseline)
         self._flight = Flight()
         self._stopping: str | None = None
+        self._leaving = False
         self._session: asyncio.Task[object] | None = None
 
     def stop(self, reason: str = "interrupted") -> None:
@@ -41,10 +42,11 @@ class Search:
 
         Call it in the search's own event loop. Abandoned nodes stay open for a later resume.
         """
-        if self._stopping is not None and self._session is not None:
-            self._session.cancel()
-        self._stopping = self._stopping or reason
-        self._flight.stop()
+        if self._stopping is None:
+            self._stopping = reason
+            self._flight.stop()
+        elif self._session is not None and not self._leaving:
+            self._leaving = self._session.cancel()
 
     async def run(self) -> Graph:
         """Search until there is a reason to end, confirm the best, and return the graph.
@@ -59,7 +61,7 @@ class Search:
             reason = await self._search()
         except asyncio.CancelledError:
             reason = self._stopping or "interrupted"
-            if self._stopping is None or self._session is None or self._session.uncancel():
+            if not self._leaving or self._session is None or self._session.uncancel():
                 raise
         finally:
             self._flight.abandon()

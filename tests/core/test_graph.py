@@ -1,0 +1,205 @@
+from random import Random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from kernelevolve.core.candidate import Candidate, Move, SourceFile, Usage
+from kernelevolve.core.evaluation import Evaluation, Stage, Status
+from kernelevolve.core.events import (
+    EVENT,
+    Command,
+    Confirmed,
+    Evaluated,
+    Failed,
+    Quarantined,
+    RunResumed,
+    RunStopped,
+    Selected,
+)
+from kernelevolve.core.graph import Graph, is_ok
+from kernelevolve.testing.journals import passed, proposed, random_journal, refused, started
+
+journals = st.builds(random_journal, st.randoms(use_true_random=False), st.integers(0, 25))
+
+
+@settings(max_examples=60, deadline=None)
+@given(journal=journals, data=st.data())
+def test_any_prefix_folds_and_the_rest_leads_to_the_same_graph(journal, data):
+    cut = data.draw(st.integers(0, len(journal)))
+    graph = Graph.fold(journal[:cut])
+    assert graph.length == cut
+    for event in journal[cut:]:
+        graph.apply(event)
+    assert vars(graph) == vars(Graph.fold(journal))
+
+
+@settings(max_examples=40, deadline=None)
+@given(journal=journals)
+def test_events_survive_json(journal):
+    again = [EVENT.validate_json(event.model_dump_json()) for event in journal]
+    assert again == journal
+
+
+@settings(max_examples=40, deadline=None)
+@given(journal=journals)
+def test_what_always_holds(journal):
+    graph = Graph.fold(journal)
+    assert list(graph.nodes) == list(range(1, len(graph) + 1))
+    assert sum(graph.by_status().values()) == len(graph)
+    scores = [n.score for n in graph.scored]
+    assert scores == sorted(scores, reverse=True)
+    for node in graph:
+        assert all(parent < node.number for parent in node.move.parents)
+        assert {a.number for a in graph.ancestors(node.number)} <= set(range(1, node.number))
+        assert all(node.number in graph.children[parent] for parent in node.move.parents)
+    for node in graph:
+        if node.quarantined:
+            assert node.score is None
+            assert all(graph.nodes[d].quarantined for d in graph.descendants(node.number))
+
+
+def graph_of(*scores: float) -> Graph:
+    graph = Graph.fold([started(100.0)])
+    for number, score in enumerate(scores, 1):
+        parents = (number - 1,) if number > 1 else ()
+        graph.apply(Selected(at=100, number=number, move=Move(parents=parents)))
+        graph.apply(proposed(number, f"source {number}", at=100))
+        graph.apply(Evaluated(at=100, number=number, evaluation=passed(score)))
+    return graph
+
+
+def confirmed(number: int, evaluation: Evaluation) -> Confirmed:
+    return Confirmed(at=100, number=number, evaluation=evaluation)
+
+
+def test_best_is_the_highest_score_until_something_is_confirmed():
+    graph = graph_of(1.5, 3.0, 2.0)
+    assert graph.best.number == 2
+    graph.apply(confirmed(3, passed(1.9, Stage.CONFIRM)))
+    assert graph.best.number == 3
+
+
+def test_a_refuted_node_is_never_the_best():
+    graph = graph_of(1.5, 3.0)
+    graph.apply(confirmed(2, refused(Status.WRONG, Stage.CONFIRM)))
+    assert graph.nodes[2].score is None
+    assert graph.best.number == 1
+    assert not graph.best.confirmed
+
+
+def test_a_lost_confirm_refutes_nothing():
+    graph = graph_of(3.0)
+    graph.apply(confirmed(1, refused(Status.LOST, Stage.CONFIRM)))
+    assert graph.nodes[1].score == 3.0
+    assert not graph.nodes[1].confirmed
+
+
+def test_a_confirmed_score_replaces_a_lucky_one():
+    graph = graph_of(3.0)
+    graph.apply(confirmed(1, passed(1.1, Stage.CONFIRM)))
+    assert graph.scored[0].score == 1.1
+
+
+def test_quarantine_takes_the_descendants_along():
+    graph = graph_of(1.0, 2.0, 3.0)
+    graph.apply(Quarantined(at=100, number=2, reason="read the clock"))
+    assert [n.number for n in graph.scored] == [1]
+    assert "#2" in graph.nodes[3].quarantined
+    assert not is_ok(graph.nodes[3])
+
+
+def test_a_banned_node_is_not_ranked():
+    graph = graph_of(1.0, 2.0)
+    graph.apply(Command(at=100, verb="ban", number=2))
+    assert [n.number for n in graph.scored] == [1]
+
+
+def test_commands_and_resume():
+    graph = graph_of(1.0)
+    for verb in ("pause", "stop"):
+        graph.apply(Command(at=100, verb=verb))
+    graph.apply(Command(at=100, verb="hint", text="use tiles"))
+    assert graph.paused
+    assert graph.stop_wanted
+    assert graph.hints == ["use tiles"]
+    graph.apply(RunStopped(at=100, reason="command"))
+    assert graph.stopped_by == "command"
+    graph.apply(RunResumed(at=200, config={"nodes": 3}))
+    assert not graph.paused
+    assert not graph.stop_wanted
+    assert graph.stopped_by is None
+    assert graph.config == {"nodes": 3}
+
+
+def test_time_counts_sessions_and_neither_pauses_between_them_nor_others_commands():
+    graph = Graph.fold([started(100.0)])
+    graph.apply(_open(120.0))
+    graph.apply(Failed(at=130.0, number=1, message="no idea"))
+    graph.apply(Command(at=900.0, verb="hint", text="while nobody runs"))
+    graph.apply(RunResumed(at=1000.0, config={}))
+    assert graph.seconds(1010.0) == pytest.approx(40.0)
+
+
+def _open(at: float) -> Selected:
+    return Selected(at=at, number=1, move=Move())
+
+
+def test_a_lost_source_may_be_evaluated_again():
+    graph = Graph.fold([started(), _open(1), proposed(1, "same")])
+    candidate = graph.nodes[1].proposal.candidate
+    assert graph.by_candidate == {candidate: 1}
+    graph.apply(Evaluated(at=2, number=1, evaluation=refused(Status.LOST)))
+    assert graph.by_candidate == {}
+    graph.apply(Selected(at=3, number=2, move=Move()))
+    graph.apply(proposed(2, "same"))
+    assert graph.by_candidate == {candidate: 2}
+
+
+def test_usage_adds_up():
+    graph = graph_of(1.0, 2.0)
+    graph.apply(confirmed(2, passed(2.0, Stage.CONFIRM).model_copy(update={"device_seconds": 3.0})))
+    assert graph.usage == Usage(seconds=0.2, device_seconds=3.0)
+
+
+def test_siblings_and_ancestors():
+    graph = graph_of(1.0, 2.0, 3.0)
+    assert [n.number for n in graph.ancestors(3)] == [1, 2]
+    assert graph.descendants(1) == {2, 3}
+
+
+def test_a_long_random_journal_folds():
+    journal = random_journal(Random(0), 200)
+    assert len(Graph.fold(journal)) == 200
+
+
+def test_only_a_timed_ok_carries_a_score():
+    with pytest.raises(ValidationError):
+        Evaluation(status=Status.WRONG, stage=Stage.VERIFY, score=2.0)
+    with pytest.raises(ValidationError):
+        Evaluation(status=Status.OK, stage=Stage.BENCHMARK)
+    assert Evaluation(status=Status.OK, stage=Stage.VERIFY).ok
+
+
+def test_a_candidate_is_its_content():
+    files = (SourceFile(path="model.py", text="a"), SourceFile(path="k.cpp", text="b"))
+    ids = {
+        Candidate(language="cpp", files=files).id,
+        Candidate(language="cpp", files=files[::-1]).id,
+    }
+    assert len(ids) == 1
+    assert Candidate(language="cuda", files=files).id not in ids
+    moved = (SourceFile(path="model.py", text="b"), SourceFile(path="k.cpp", text="a"))
+    assert Candidate(language="cpp", files=moved).id not in ids
+
+
+@pytest.mark.parametrize("path", ["/etc/passwd", "../up", "a/../../b", ""])
+def test_a_source_file_stays_in_its_folder(path):
+    with pytest.raises(ValidationError):
+        SourceFile(path=path, text="")
+
+
+def test_unknown_fields_are_refused():
+    with pytest.raises(ValidationError):
+        EVENT.validate_python({"kind": "command", "at": 0, "verb": "stop", "nubmer": 1})
