@@ -1,4 +1,4 @@
-"""Keeps files small: sources at most 400 lines, tests 600. Prints the median, which should be 120."""
+"""Keeps files small: sources at most 400 lines, tests 600. Prints the median of the sources."""
 
 import sys
 from pathlib import Path

@@ -232,18 +232,16 @@ def test_an_interrupt_saves_first_and_leaves_at_once_the_second_time(
 ) -> None:
     script = tmp_path / "program.py"
     script.write_text(INTERRUPTED.replace("WAIT", "0" if interrupts == 1 else "30"))
-    process = subprocess.Popen(
-        [sys.executable, script, "optimize", task, "--json"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stderr is not None
-    for _ in range(interrupts):
-        while "working" not in process.stderr.readline():
-            pass
-        process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=30)
+    pipe = subprocess.PIPE
+    command = [sys.executable, script, "optimize", task, "--json"]
+    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        for _ in range(interrupts):
+            while "working" not in process.stderr.readline():
+                pass
+            process.send_signal(signal.SIGINT)
+        out, err = process.stdout.read(), process.stderr.read()
     assert process.returncode == 130
     assert "Traceback" not in err
     assert interrupts == 2 or "saving the best so far; press again to leave at once" in err
@@ -258,8 +256,8 @@ from kernelevolve.cli.main import run
 from kernelevolve.results import Result
 
 def search(task, config, reporters):
-    print("working", file=sys.stderr, flush=True)
     try:
+        print("working", file=sys.stderr, flush=True)
         time.sleep(30)
     except KeyboardInterrupt:
         print("working", file=sys.stderr, flush=True)
