@@ -2,32 +2,69 @@
 
 import ast
 import asyncio
+from asyncio.subprocess import PIPE
 from collections.abc import Sequence
 
-from kernelevolve.core.candidate import Brief, Proposal, SourceFile
+from kernelevolve.core.candidate import Brief, Move, Proposal, SourceFile
 from kernelevolve.core.errors import ProgrammerError
 from kernelevolve.core.evaluation import Evaluation, Stage, Status
 from kernelevolve.core.protocols import Programmer
+from kernelevolve.core.target import TargetSpec
+from kernelevolve.core.task import Task, Workload
+
+TASK = Task(
+    name="contract",
+    source="""
+import torch
+
+class Model(torch.nn.Module):
+    def forward(self, x):
+        return torch.relu(x) * 2 + 1
+
+def get_inputs():
+    return [torch.randn(64, 64)]
+
+def get_init_inputs():
+    return []
+""",
+    workloads=(Workload(name="default"),),
+)
+"""A task that every programmer can do."""
+
+BRIEF = Brief(
+    task=TASK,
+    target=TargetSpec(vendor="cpu", arch="x86_64", cores=(0,)),
+    language="cpp",
+    guide="model.py defines ModelNew",
+    move=Move(),
+    number=1,
+    seed="0/1",
+)
+"""A fresh start."""
 
 
-class EmptyBench:
-    """A workbench on which nothing can be done."""
+class OpenBench:
+    """A workbench that evaluates nothing and runs commands without a sandbox: for tests only."""
 
     async def try_out(self, files: Sequence[SourceFile], stage: Stage) -> Evaluation:
         """See `Workbench`."""
-        return Evaluation(status=Status.LOST, stage=Stage.SCREEN, message="an empty bench")
+        return Evaluation(status=Status.LOST, stage=Stage.SCREEN, message="nothing is judged here")
 
     async def run(self, command: Sequence[str], stdin: bytes) -> bytes:
         """See `Workbench`."""
-        raise ProgrammerError("an empty bench")
+        child = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, stderr=PIPE)
+        output, errors = await child.communicate(stdin)
+        if child.returncode:
+            raise ProgrammerError(errors.decode(errors="replace")[-2000:])
+        return output
 
     def look(self, ref: str) -> str:
         """See `Workbench`."""
-        return "an empty bench"
+        return f"{ref}: holds no source that counts"
 
     def blob(self, ref: str) -> bytes:
         """See `Workbench`."""
-        raise ProgrammerError("an empty bench")
+        raise ProgrammerError(f"no blob {ref}")
 
 
 class ProgrammerContract:
@@ -36,7 +73,7 @@ class ProgrammerContract:
     def answer(self, programmer: Programmer, brief: Brief) -> Proposal | str:
         """The proposal, or the message of the only error that is allowed."""
         try:
-            return asyncio.run(programmer.propose(brief, EmptyBench()))
+            return asyncio.run(programmer.propose(brief, OpenBench()))
         except ProgrammerError as error:
             return str(error)
 

@@ -1,0 +1,27 @@
+from dataclasses import fields, is_dataclass
+
+import pytest
+
+from kernelevolve import registry
+from kernelevolve.stores.memory import Memory
+from kernelevolve.testing.contracts.programmer import BRIEF, ProgrammerContract
+from tests.search.search_kit import Writer, run, session
+
+
+def recording() -> Memory:
+    """A store with the finished run `run`."""
+    store = Memory()
+    run(session(store, Writer(lambda brief: f"number = {brief.number}"), nodes=3))
+    return store
+
+
+class TestEveryProgrammer(ProgrammerContract):
+    @pytest.fixture(params=registry.names("programmer"))
+    def programmer(self, request):
+        plugin = registry.load("programmer", request.param)
+        needs = {f.name for f in fields(plugin)} if is_dataclass(plugin) else set()
+        return plugin(store=recording(), run="run") if {"store", "run"} <= needs else plugin()
+
+    @pytest.fixture
+    def brief(self):
+        return BRIEF
