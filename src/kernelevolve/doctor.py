@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from kernelevolve import registry
 from kernelevolve.config import RunConfig, data_folder
-from kernelevolve.core.errors import KernelEvolveError, MissingDependency
+from kernelevolve.core.errors import MissingDependency
 from kernelevolve.core.evaluation import Timing
 from kernelevolve.core.record import Record
 from kernelevolve.core.target import TargetSpec
@@ -128,7 +128,7 @@ def _targets(findings: list[Finding]) -> Iterator[TargetSpec]:
     for name in registry.names("target"):
         try:
             found = registry.load("target", name)().discover()
-        except MissingDependency as error:
+        except Exception as error:  # noqa: BLE001  a broken plug-in is a finding
             findings.append(_missing(f"target {name}", error))
             continue
         yield from found
@@ -140,7 +140,7 @@ def _languages(findings: list[Finding]) -> Iterator[Toolchain]:
     for name in registry.names("language"):
         try:
             requires = registry.load("language", name)().requires
-        except MissingDependency as error:
+        except Exception as error:  # noqa: BLE001  a broken plug-in is a finding
             findings.append(_missing(f"language {name}", error))
             yield Toolchain(name=name, possible=False, toolchain=str(error))
             continue
@@ -259,8 +259,9 @@ def _load() -> Finding:
 def _clock(same_twice: Callable[[], Timing]) -> tuple[Evenness | None, Finding | None]:
     try:
         timing = same_twice()
-    except (KernelEvolveError, OSError) as error:
-        return None, Finding(what=f"A/A test of the clock: {error}", possible=False)
+    except Exception as error:  # noqa: BLE001  a machine that cannot time is a finding
+        said = str(error).partition("\n")[0] or type(error).__name__
+        return None, Finding(what=f"A/A test of the clock: {said}", possible=False)
     low, high, ratio = timing.low, timing.high, timing.speedup
     even = abs(ratio - 1) <= EVEN
     sentence = f"the same kernel twice differs by {ratio - 1:+.1%} [{low:.3f}, {high:.3f}]"
@@ -275,8 +276,8 @@ def _clock_finding(clock: Evenness) -> Finding:
     )
 
 
-def _missing(what: str, error: MissingDependency) -> Finding:
-    _, _, install = str(error).rpartition(": ")
+def _missing(what: str, error: Exception) -> Finding:
+    install = str(error).rpartition(": ")[2] if isinstance(error, MissingDependency) else ""
     return Finding(what=f"{what}: {error}", possible=False, install=install)
 
 

@@ -33,7 +33,7 @@ def test_a_confirmed_kernel_is_announced_with_all_that_a_reader_needs() -> None:
     asked = Asked(config, Path("/tasks/soft max.py"))
     shown = told(kit.journal(), asked, ("/r/kernel.cpp", "/r/model.py"))
     lines = [" ".join(line.split()) for line in shown.splitlines()]
-    assert lines[0] == "softmax on cpu:x86_64: 2.05x [2.01, 2.09] faster, confirmed"
+    assert lines[0] == "softmax on cpu:x86_64: 2.05x [2.01, 2.09] over the best baseline, confirmed"
     assert "over 2.46x torch.compile, 2.05x eager" in lines
     assert "roofline 61% of what this device was measured to reach" in lines
     assert "gain not algebraic: the same operations, done faster" in lines

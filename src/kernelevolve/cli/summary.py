@@ -42,7 +42,9 @@ def _kernel(found: Mapping[str, Any], best: Mapping[str, Any]) -> list[str]:
             f"[yellow]{escape(where)}: #{best['node']} measured {figure}, not confirmed[/yellow]"
         ]
     if low > 1:
-        return [f"[bold green]{escape(where)}: {figure} faster, confirmed[/bold green]"]
+        return [
+            f"[bold green]{escape(where)}: {figure} over the best baseline, confirmed[/bold green]"
+        ]
     return [
         f"[yellow]{escape(where)}: no kernel was confirmed faster than the best baseline "
         f"({_names(best['speedup_over'])}); the best correct one reaches {figure}[/yellow]"

@@ -12,7 +12,6 @@ import rich.console
 from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.markup import escape
-from rich.progress_bar import ProgressBar
 from rich.table import Table
 
 from kernelevolve.core.events import (
@@ -74,10 +73,8 @@ class View:
         if self.path:
             facts.add_row("[dim]path[/dim]", self.path)
         if self.wanted:
-            bar = ProgressBar(total=self.wanted, completed=min(self.done, self.wanted), width=24)
-            facts.add_row(
-                "[dim]nodes[/dim]", Group(bar, f"{self.done}/{self.wanted}  {self.counts}")
-            )
+            bar = _bar(self.done / self.wanted)
+            facts.add_row("[dim]nodes[/dim]", f"{bar} {self.done}/{self.wanted}  {self.counts}")
         limit = f" / {_clock(self.minutes * 60)}" if self.minutes else ""
         facts.add_row("[dim]time[/dim]", f"{_clock(elapsed)}{limit}")
         for work in self.work:
@@ -273,6 +270,11 @@ def _path(graph: Graph, best: Node) -> str:
 def _short(text: str, width: int = 100) -> str:
     first = (text.strip().splitlines() or [""])[0]
     return escape(first if len(first) <= width else first[: width - 1] + "…")
+
+
+def _bar(share: float, width: int = 24) -> str:
+    full = min(width, int(share * width))
+    return f"[green]{'━' * full}[/green][dim]{'━' * (width - full)}[/dim]"
 
 
 def _clock(seconds: float) -> str:
