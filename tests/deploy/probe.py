@@ -140,6 +140,15 @@ def check_compile_other_sizes() -> None:
     assert optimized._kernel._kernel.calls == (3 if general else 0)
 
 
+def check_compile_grows_dynamic() -> None:
+    reference, optimized, _, _ = pair()
+    compiled = torch.compile(optimized, fullgraph=True, backend="aot_eager")
+    with torch.no_grad():
+        for rows in (64, 65, 128, 3):
+            x, y = torch.randn(2, rows, COLUMNS)
+            torch.testing.assert_close(compiled(x, y), reference(x, y))
+
+
 def check_opcheck() -> None:
     _, optimized, x, y = pair()
     x.requires_grad_()

@@ -39,12 +39,11 @@ class Guard:
         self.device = device
         self.kinds = [list(kind) for kind in kinds]
         self.general = general and len(kinds) == 1
-        self.shapes = [tuple(leaf.shape for leaf in leaves) for leaves in seen]
         self.seen = [
-            (tuple(leaf.dtype for leaf in leaves), s)
-            for leaves, s in zip(seen, self.shapes, strict=True)
+            ([(leaf.dtype, len(leaf.shape)) for leaf in leaves], [list(x.shape) for x in leaves])
+            for leaves in seen
         ]
-        self.relations = _relations(self.shapes) if self.general else []
+        self.relations = _relations([shapes for _, shapes in self.seen]) if self.general else []
 
     def refuses(self, tensors: Sequence[Tensor]) -> str:
         """Why these tensors must not reach the kernel; empty when they may."""
@@ -56,25 +55,44 @@ class Guard:
         kind = [(t.dtype, t.dim()) for t in tensors]
         if kind not in self.kinds:
             return _difference(kind, self.kinds[0])
-        shapes = tuple([tuple(t.shape) for t in tensors])
-        if (tuple([t.dtype for t in tensors]), shapes) in self.seen:
-            return ""
-        return self._unseen(shapes) if self.general else f"shapes {shapes} were not verified"
+        shapes = [list(t.shape) for t in tensors]
+        return self._unlike(shapes) if self.general else self._unseen(kind, shapes)
 
-    def _unseen(self, shapes: tuple[tuple[int, ...], ...]) -> str:
+    def _unseen(self, kind: list[tuple[Any, int]], shapes: list[list[int]]) -> str:
+        """Whether no workload had exactly these shapes."""
+        for wanted_kind, wanted in self.seen:
+            if kind == wanted_kind and _same(shapes, wanted):
+                return ""
+        return "shapes that were not verified"
+
+    def _unlike(self, shapes: list[list[int]]) -> str:
+        """Whether sizes vary in another way than those of the workloads."""
         for shape in shapes:
             count = 1
             for size in shape:
                 count = count * size
-            if count == 0 or count > LARGEST:
-                return f"shape {shape} is empty or too large"
+            if count == 0:
+                return "an empty tensor"
+            if count > LARGEST:
+                return "a tensor with too many elements"
         for positions, sizes in self.relations:
-            found = [shapes[leaf][dim] for leaf, dim in positions]
-            if any(size != found[0] for size in found):
-                return f"sizes {found} differ where every verified workload had equal ones"
-            if len(set(sizes)) == 1 and found[0] != sizes[0]:
-                return f"size {found[0]} where every verified workload had {sizes[0]}"
+            leaf, dim = positions[0]
+            first = shapes[leaf][dim]
+            for leaf, dim in positions[1:]:
+                if shapes[leaf][dim] != first:
+                    return "sizes that differ where every verified workload had equal ones"
+            if len(set(sizes)) == 1 and first != sizes[0]:
+                return f"another size than {sizes[0]}, which every verified workload had"
         return ""
+
+
+def _same(shapes: list[list[int]], wanted: list[list[int]]) -> bool:
+    """Compares one size after the other: a compiler that traces it learns each, not their join."""
+    for shape, wanted_shape in zip(shapes, wanted, strict=True):
+        for size, wanted_size in zip(shape, wanted_shape, strict=True):
+            if size != wanted_size:
+                return False
+    return True
 
 
 def _difference(found: list[tuple[Any, int]], wanted: list[tuple[Any, int]]) -> str:
@@ -89,7 +107,7 @@ def _difference(found: list[tuple[Any, int]], wanted: list[tuple[Any, int]]) -> 
 
 
 def _relations(
-    workloads: list[tuple[tuple[int, ...], ...]],
+    workloads: list[list[list[int]]],
 ) -> list[tuple[list[tuple[int, int]], tuple[int, ...]]]:
     """Dimensions that had equal sizes in every workload, with those sizes."""
     classes: dict[tuple[int, ...], list[tuple[int, int]]] = {}
