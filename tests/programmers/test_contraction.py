@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from kernelevolve.programmers.builtin.emit.contraction_collapse import collapsed
 from kernelevolve.programmers.builtin.emit.contraction_schedule import (
     ContractionSchedule,
     default_schedules,
@@ -205,7 +206,7 @@ def test_other_types(dtype: str, tmp_path: Path) -> None:
 def test_default_schedules_fit_the_shape() -> None:
     def first(b: int, m: int, n: int, k: int, weight: bool = False) -> ContractionSchedule:
         sizes = symbols_at((b, m, n, k))
-        c = bmm(sizes, b=load("b", n=sizes[3], k=1))
+        c = bmm(sizes, b=load("b", i0=sizes[2] * sizes[3], n=sizes[3], k=1))
         return default_schedules(c, weight)[0]
 
     assert first(1, 1, 4096, 4096).kernel == "dot"
@@ -240,3 +241,26 @@ def test_offsets_are_honoured(tmp_path: Path) -> None:
         a, w, out = random(b, m, k), random(b, k, n + 5), np.full((b, m, n), np.nan, np.float32)
         call(library, c, {"a": a, "b": w, "out": out}, (b, m, n, k))
         close(out, *product(a, w[..., 5:]))
+
+
+def test_batch_of_one_weight_becomes_rows(tmp_path: Path) -> None:
+    """X[B, M, K] W^T + bias is one product of B * M rows; a residual's strides must agree."""
+    weight = load("b", n=K, k=1)
+    value = Call("f32", "add", (Ref("f32", "acc"), load("bias", n=1)))
+    c = bmm((B, M, N, K), b=weight, value=value)
+    assert not collapsed(c).batch
+    assert collapsed(bmm((B, M, N, K))).batch
+    per_row = Call("f32", "add", (Ref("f32", "acc"), load("bias", m=1)))
+    assert collapsed(bmm((B, M, N, K), b=weight, value=per_row)).batch
+    one = bmm((B, Size.of(1), N, K), b=weight, value=value, name="one")
+    assert not collapsed(one).batch
+    pairs = [(x, default_schedules(x, weight=False)[0]) for x in (c, one)]
+    library = compile_source(source_of(pairs, SEEN), tmp_path)
+    for b, m, n, k in SIZES:
+        for which, rows in ((c, m), (one, 1)):
+            x, w, bias = random(b, rows, k), random(n, k), random(n)
+            out = np.full((b, rows, n), np.nan, np.float32)
+            arrays = {"a": x, "b": w, "bias": bias, "out": out}
+            call(library, which, arrays, (b, rows, n, k))
+            oracle, low = product(x, w.T)
+            close(out, oracle + bias, low + bias)

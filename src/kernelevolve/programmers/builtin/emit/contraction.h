@@ -2,6 +2,7 @@
 // A generated policy P says what A, B and the output are; this file says how they meet. After vectors.h, math.h.
 // A vector hook with FULL = false touches `lanes` elements only; what the other lanes hold does not matter.
 #define UNROLLED _Pragma("GCC unroll 32")
+#define APART static __attribute__((noinline, noclone))
 extern "C" void* aligned_alloc(usize, usize);
 extern "C" void free(void*);
 extern "C" int omp_get_max_threads(void);
@@ -50,17 +51,17 @@ template <class T> struct Right { const T* at; int64_t step; };
 struct Place { int64_t batch, m, n; int width; bool first, last; };
 
 // Tiles meet memory through a small buffer, so that an epilogue is compiled once for all tile shapes.
-template <class P> static __attribute__((noinline)) void finish_tile(const P& p, Place at, int rows, const typename P::T* sums) {
+template <class P> APART void finish_tile(const P& p, Place at, int rows, const typename P::T* sums) {
   for (int i = 0; i < rows; ++i, ++at.m, sums += P::NR) {
     int j = 0;
     for (; j + W <= at.width; j += W) p.template finish<true>(at.batch, at.m, at.n + j, W, ld(sums + j));
     if (j < at.width) p.template finish<false>(at.batch, at.m, at.n + j, at.width - j, ld(sums + j));
   }
 }
-template <class P> static __attribute__((noinline)) void save_tile(const P& p, Place at, int rows, const typename P::T* sums) {
+template <class P> APART void save_tile(const P& p, Place at, int rows, const typename P::T* sums) {
   for (int i = 0; i < rows; ++i, ++at.m, sums += P::NR) __builtin_memcpy(p.partial(at.batch, at.m, at.n), sums, at.width * sizeof *sums);
 }
-template <class P> static __attribute__((noinline)) void resume_tile(const P& p, Place at, int rows, typename P::T* sums) {
+template <class P> APART void resume_tile(const P& p, Place at, int rows, typename P::T* sums) {
   for (int i = 0; i < rows; ++i, ++at.m, sums += P::NR) __builtin_memcpy(sums, p.partial(at.batch, at.m, at.n), at.width * sizeof *sums);
 }
 
@@ -76,8 +77,10 @@ IN void multiply(typename P::V (&c)[MR][NV], const typename P::T* a, int64_t am,
 
 // One register tile of MR x NV vectors. Small ones keep several sums so that their chains overlap.
 template <class P, int MR, int NV>
-static __attribute__((noinline)) void tile(const P& p, Left<typename P::T> a, Right<typename P::T> b, int64_t depth, Place at) {
+APART void tile(const P& p, Left<typename P::T> a, Right<typename P::T> b, int64_t depth, Place at) {
   constexpr int SUMS = MR * NV >= 8 ? 1 : MR * NV >= 4 ? 2 : 4, STEP = SUMS > P::UNROLL ? SUMS : P::UNROLL / SUMS * SUMS;
+  if (P::PACK_A && P::A_ROWS && P::KC) a.step = P::KC + 16;
+  if (P::PACK_B) b.step = P::NR;
   const int64_t am = P::A_ROWS ? a.step : 1, ak = P::A_ROWS ? 1 : a.step;
   typename P::V c[SUMS][MR][NV];
   alignas(64) typename P::T sums[MR][P::NR];
@@ -115,27 +118,28 @@ static __attribute__((noinline)) void tile(const P& p, Left<typename P::T> a, Ri
   finish_tile(p, at, MR, sums[0]);
 }
 
-// A strip of NV vectors of columns down `rows` rows: full tiles, then ever lower ones.
-template <class P, int NV>
-static void strip(const P& p, Left<typename P::T> a, Right<typename P::T> b, int64_t rows, int64_t depth, Place at) {
-  if (P::PACK_A && P::A_ROWS && P::KC) a.step = P::KC + 16;
-  if (P::PACK_B && NV == P::NV) b.step = P::NR;
-  const int64_t step = P::A_ROWS ? a.step : 1, end = at.m + rows;
-#define TILES(H) \
-  for (; at.m + (H) <= end; at.m += (H), a.at += (H) * step) tile<P, (H), NV>(p, a, b, depth, at);
-  TILES(P::MR)
-  if constexpr (P::MR > 8) TILES(8)
-  if constexpr (P::MR > 4) TILES(4)
-  if constexpr (P::MR > 2) TILES(2)
-  if constexpr (P::MR > 1) TILES(1)
-#undef TILES
+// The next lower tile or narrower strip for what is left: a few shapes, each compiled once.
+constexpr int lower(int rows) { return rows > 4 ? rows / 2 : 1; }
+
+template <class P, int MR, int NV>
+IN void tiles(const P& p, Left<typename P::T> a, Right<typename P::T> b, int64_t end, int64_t depth, Place at) {
+  for (; at.m + MR <= end; at.m += MR, a.at += MR * (P::A_ROWS ? a.step : 1)) tile<P, MR, NV>(p, a, b, depth, at);
+  if constexpr (MR > 1)
+    if (at.m < end) tiles<P, lower(MR), NV>(p, a, b, end, depth, at);
 }
 
-template <class P, int NV = P::NV>
-IN void strip_of(int vectors, const P& p, Left<typename P::T> a, Right<typename P::T> b, int64_t rows, int64_t depth, Place at) {
-  if constexpr (NV > 1)
-    if (vectors < NV) return strip_of<P, NV - 1>(vectors, p, a, b, rows, depth, at);
-  strip<P, NV>(p, a, b, rows, depth, at);
+// Columns [at.n, at.n + at.width) down `rows` rows, in strips of NV vectors and narrower ones.
+template <class P, int NV>
+static void strips(const P& p, Left<typename P::T> a, Right<typename P::T> b, int64_t rows, int64_t depth, Place at) {
+  const int64_t end = at.m + rows;
+  int left = at.width;
+  for (; left > (NV - 1) * W; left -= NV * W, at.n += NV * W, b.at += NV * W) {
+    at.width = (int)least(left, NV * W);
+    tiles<P, P::MR, NV>(p, a, b, end, depth, at);
+  }
+  at.width = left;
+  if constexpr (NV > 1 && !(P::FIXED_N && P::FIXED_N % P::NR == 0))
+    if (left > 0) strips<P, NV / 2>(p, a, b, rows, depth, at);
 }
 
 // A[m .. m + rows, k .. k + depth] with its prologue applied, in the order it is read in memory.
@@ -208,19 +212,19 @@ static void block(const P& p, int64_t rows, int64_t columns, int64_t k, int64_t 
   for (const int64_t end = at.n + columns; at.n < end; at.n += P::NR) {
     at.width = (int)least(P::NR, end - at.n);
     if constexpr (P::PACK_B) {
-      strip_of<P>((at.width + W - 1) / W, p, a, {panels + k * P::NR, P::NR}, rows, depth, at);
+      strips<P, P::NV>(p, a, {panels + k * P::NR, P::NR}, rows, depth, at);
       panels += p.K() * P::NR;
     } else {
       const int ragged = at.width % W, whole = at.width - ragged;
       Place part = at;
       part.width = whole;
-      if (whole) strip_of<P>(whole / W, p, a, {p.b_at(at.batch, k, at.n), p.b_step()}, rows, depth, part);
+      if (whole) strips<P, P::NV>(p, a, {p.b_at(at.batch, k, at.n), p.b_step()}, rows, depth, part);
       if (!ragged) continue;
       T* to = scratch<T>(END_OF_B, depth * W);
       pack_rows<P, W>(p, at.batch, k, depth, at.n + whole, ragged, to);
       part.n += whole;
       part.width = ragged;
-      strip<P, 1>(p, a, {to, W}, rows, depth, part);
+      strips<P, 1>(p, a, {to, W}, rows, depth, part);
     }
   }
 }

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import NamedTuple
 
+from kernelevolve.programmers.builtin.emit.contraction_collapse import collapsed
 from kernelevolve.programmers.builtin.emit.contraction_schedule import (
     ContractionSchedule,
     a_is_rows,
@@ -35,6 +36,7 @@ from kernelevolve.programmers.builtin.ir import (
     loads_of,
 )
 
+FREE_N = "static constexpr int64_t FIXED_N = 0;"
 Symbols = Mapping[str, Sequence[int]]
 """Every size symbol and its value at each capture."""
 
@@ -67,10 +69,16 @@ def buffers_of(contraction: Contraction) -> tuple[BufferUse, ...]:
     return tuple({**{b.name: b for b in read}, **written}.values())
 
 
+def emittable(contraction: Contraction) -> bool:
+    """Tell whether the operands are floating point; integer products are left to the library."""
+    return all(e.dtype in ("f32", "f64", "bf16", "f16") for e in (contraction.a, contraction.b))
+
+
 def emit_contraction(
     contraction: Contraction, schedule: ContractionSchedule, symbols: Symbols
 ) -> str:
     """The function `contraction.name`; see the module's docstring for its arguments."""
+    contraction = collapsed(contraction)
     schedule = legal(contraction, schedule)
     name = contraction.name
     buffers = buffers_of(contraction)
@@ -132,8 +140,8 @@ def emit_policy(contraction: Contraction, schedule: ContractionSchedule, symbols
     return "\n".join(
         [
             f"namespace {c.name}_parts {{",
-            f"struct Any {{ {' '.join(f'int64_t {x};' for x in symbols)} }};",
-            *(_seen(i, capture) for i, capture in enumerate(captures)),
+            f"struct Any {{ {' '.join(f'int64_t {x};' for x in symbols)} {FREE_N} }};",
+            *(_seen(i, capture, c.n.size) for i, capture in enumerate(captures)),
             "template <class Sizes> struct Policy : Sizes {",
             *(f"  {line}" for line in body),
             "};",
@@ -142,9 +150,9 @@ def emit_policy(contraction: Contraction, schedule: ContractionSchedule, symbols
     )
 
 
-def _seen(number: int, capture: Mapping[str, int]) -> str:
+def _seen(number: int, capture: Mapping[str, int], n: Size) -> str:
     values = " ".join(f"static constexpr int64_t {x} = {v};" for x, v in capture.items())
-    return f"struct Seen{number} {{ {values} }};"
+    return f"struct Seen{number} {{ {values} static constexpr int64_t FIXED_N = {n.expr}; }};"
 
 
 def _constants(c: Contraction, s: ContractionSchedule) -> list[str]:

@@ -86,10 +86,12 @@ def chainable(stages: Sequence[Stage]) -> bool:
         return False
     if not all(isinstance(s, Contraction) or rowwise(s) for s in stages):
         return False
-    counts = {tuple(_rows(s).values) for s in stages}
+    counts = {_rows(s).values for s in stages}
+    splits = {(_batch(s).values, s.m.size.values) for s in stages if isinstance(s, Contraction)}
     made = {a.buffer for s in stages for a in _accesses(s) if a.written}
     local = all(_row_length(s, a.where) for s in stages for a in _accesses(s) if a.buffer in made)
-    return len(counts) == 1 and local and not any(_leaves_rows(s, made) for s in stages)
+    one_order = len(counts) == 1 and len(splits) == 1
+    return one_order and local and not any(_leaves_rows(s, made) for s in stages)
 
 
 def chain_buffers(stages: Sequence[Stage], local: Collection[str]) -> tuple[BufferUse, ...]:

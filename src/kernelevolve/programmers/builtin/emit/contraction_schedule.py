@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
+from kernelevolve.programmers.builtin.emit.contraction_collapse import collapsed
 from kernelevolve.programmers.builtin.ir import Contraction, DType, Expr, Load, Ref, Size, loads_of
 
 Limit = Literal["memory", "cache", "compute", "overhead", "unknown"]
@@ -153,6 +154,7 @@ def default_schedules(
     contraction: Contraction, weight: bool = False
 ) -> tuple[ContractionSchedule, ...]:
     """Good places to start, best guess first; `weight` says that B is made of parameters only."""
+    contraction = collapsed(contraction)
     size = extents(contraction)
     store = contraction.stores[0].index
     transposed = store.stride(contraction.n.name).constant != 1
