@@ -1,4 +1,5 @@
 import asyncio
+import gc
 import threading
 
 import pytest
@@ -140,7 +141,7 @@ def test_a_fault_in_a_programmer_fails_its_node_only(caplog):
     assert len(graph) == 4
 
 
-def test_broken_machinery_ends_the_run_which_can_be_resumed():
+def test_broken_machinery_ends_the_run_which_can_be_resumed(caplog):
     def breaks(job):
         raise HarnessError("no sandbox")
 
@@ -148,6 +149,8 @@ def test_broken_machinery_ends_the_run_which_can_be_resumed():
     with pytest.raises(HarnessError, match="no sandbox"):
         run(session(store, device=Device(on_evaluate=breaks), nodes=6))
     assert Graph.fold(store.read("run")).stopped_by == "error"
+    gc.collect()
+    assert caplog.text == ""
     assert len(run(session(store, nodes=6))) == 6
 
 

@@ -137,8 +137,12 @@ class Graph:
     @property
     def scored(self) -> list[Node]:
         """Nodes with a score, best first; equal scores by number."""
-        ranked = [n for n in self if n.score is not None and n.number not in self.banned]
-        return sorted(ranked, key=lambda n: (-(n.score or 0.0), n.number))
+        ranked = [
+            (-score, n.number)
+            for n in self
+            if (score := n.score) is not None and n.number not in self.banned
+        ]
+        return [self.nodes[number] for _, number in sorted(ranked)]
 
     @property
     def best(self) -> Node | None:

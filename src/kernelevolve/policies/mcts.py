@@ -1,9 +1,8 @@
 """Monte Carlo tree search: UCT over the graph, with open nodes as visits that gained nothing."""
 
 import math
-from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from random import Random
 
 from kernelevolve.core.candidate import Move
@@ -70,7 +69,7 @@ class MCTS:
     def _descend(self, tree: "_Tree", rng: Random) -> int:
         """From the root to the node to expand; never the root itself, which drafts widen."""
         at = _ROOT
-        while tree.fertile[at]:
+        while at in tree.fertile:
             wide = tree.children[at] >= self.widening * math.sqrt(tree.visits[at])
             if at != _ROOT and not wide and at in tree.allowed:
                 return at
@@ -96,34 +95,27 @@ class _Tree:
     gained: list[float]
     best: list[float]
     children: list[int]
-    fertile: list[list[int]] = field(default_factory=list)
+    fertile: dict[int, list[int]]
     """Children with an allowed node in their subtree: the ways down."""
 
     @classmethod
     def of(cls, graph: Graph, pool: Sequence[Node], rewards: Mapping[int, float]) -> "_Tree":
-        size = len(graph) + 1
-        allowed = {n.number for n in pool}
-        parent = [0] * size
-        for node in graph:
-            parent[node.number] = node.move.parents[0] if node.move.parents else _ROOT
-        tree = cls(
-            allowed=allowed,
-            parent=parent,
-            visits=[0, *[1] * (size - 1)],
-            gained=[rewards.get(n, 0.0) for n in range(size)],
-            best=[rewards.get(n, 0.0) for n in range(size)],
-            children=[0] * size,
-            fertile=[[] for _ in range(size)],
-        )
+        moves = (node.move.parents for node in graph)
+        parent = [_ROOT, *(parents[0] if parents else _ROOT for parents in moves)]
+        allowed, size = {n.number for n in pool}, len(parent)
+        visits, children = [0, *[1] * (size - 1)], [0] * size
+        gained = [rewards.get(n, 0.0) for n in range(size)]
+        best = list(gained)
+        fertile: dict[int, list[int]] = {}
         for number in range(size - 1, 0, -1):
             above = parent[number]
-            tree.visits[above] += tree.visits[number]
-            tree.gained[above] += tree.gained[number]
-            tree.best[above] = max(tree.best[above], tree.best[number])
-            tree.children[above] += 1
-            if number in allowed or tree.fertile[number]:
-                tree.fertile[above].append(number)
-        return tree
+            visits[above] += visits[number]
+            gained[above] += gained[number]
+            best[above] = max(best[above], best[number])
+            children[above] += 1
+            if number in allowed or number in fertile:
+                fertile.setdefault(above, []).append(number)
+        return cls(allowed, parent, visits, gained, best, children, fertile)
 
     def visit(self, number: int) -> None:
         """Count an attempt that is about to be made below `number`."""
@@ -135,17 +127,18 @@ class _Tree:
 
 
 def _rewards(scored: Sequence[Node]) -> dict[int, float]:
-    """Each scored node's place among all log-scores, above 0 and up to 1; ties share theirs.
+    """Each scored node's place by log-score, above 0 and up to 1; equal scores share theirs.
 
     Places and not sizes, so that neither one outlier nor the task's headroom decides how much
-    exploration there is.
+    exploration there is; the logarithm therefore need not be taken.
     """
-    logs = {n.number: math.log(score) for n in scored if (score := n.score)}
-    order = sorted(logs.values())
-    return {
-        number: (bisect_left(order, value) + bisect_right(order, value) + 1) / (2 * len(order) + 1)
-        for number, value in logs.items()
-    }
+    rewards: dict[int, float] = {}
+    above, last = 0, None
+    for n, node in enumerate(scored):
+        if (score := node.score) != last:
+            above, last = n, score
+        rewards[node.number] = 1.0 - above / len(scored)
+    return rewards
 
 
 plugin: type[SelectionPolicy] = MCTS

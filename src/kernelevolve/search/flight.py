@@ -45,4 +45,11 @@ class Flight:
         self._attempts.clear()
         for attempt in abandoned:
             attempt.cancel()
+            attempt.add_done_callback(_taken_note_of)
         return abandoned
+
+
+def _taken_note_of(attempt: asyncio.Task[None]) -> None:
+    """One error ends the session; asyncio need not complain that nobody asked for the others."""
+    if not attempt.cancelled():
+        attempt.exception()
