@@ -20,16 +20,13 @@ from kernelevolve.core.evaluation import Evaluation, Stage, Timing
 from kernelevolve.core.events import Admitted
 from kernelevolve.core.graph import Graph
 from kernelevolve.core.job import Admission, Job
-from kernelevolve.core.protocols import (
-    Reporter,
-    Store,
-)
+from kernelevolve.core.protocols import Programmer, Reporter, SelectionPolicy, Store
 from kernelevolve.core.task import Task
 from kernelevolve.doctor import Doctor, examine
 from kernelevolve.results import Best, Result
 from kernelevolve.search.journal import Journal
 from kernelevolve.search.loop import Search
-from kernelevolve.wiring import Machine, Parts, text_of
+from kernelevolve.wiring import Machine, Parts, policy_of, programmer_of, text_of
 
 __all__ = ["Best", "Cleaned", "Doctor", "Result"]
 
@@ -57,13 +54,13 @@ def optimize(task: Task, config: RunConfig, reporters: Sequence[Reporter] = ()) 
         UsageError: the task or the configuration cannot be used.
         StoreError: the journal cannot be written.
     """
-    parts = Parts.of(config)
+    parts, minds = Parts.of(config), (policy_of(config), programmer_of(config))
     store = open_store(config.store)
     for data in task.attachments.values():
         store.put_blob(data)
     journal = Journal(store, config.run or _fresh_name(task, store), reporters)
     journal.start(task, parts.target, config.model_dump(mode="json"))
-    return _search(journal, task, config, parts)
+    return _search(journal, task, config, parts, *minds)
 
 
 def resume(run: str, config: RunConfig, reporters: Sequence[Reporter] = ()) -> Result:
@@ -73,12 +70,12 @@ def resume(run: str, config: RunConfig, reporters: Sequence[Reporter] = ()) -> R
         UsageError: there is no such run.
         LeaseHeld: another process is writing it.
     """
-    parts = Parts.of(config)
+    parts, minds = Parts.of(config), (policy_of(config), programmer_of(config))
     journal = Journal(open_store(config.store), run, reporters)
     journal.resume(config.model_dump(mode="json"))
     if journal.graph.task is None:
         raise StoreError(f"run {run!r}: its journal does not begin with RunStarted")
-    return _search(journal, journal.graph.task, config, parts)
+    return _search(journal, journal.graph.task, config, parts, *minds)
 
 
 def stored_config(run: str, store: str | None, flags: Mapping[str, object]) -> RunConfig:
@@ -213,7 +210,14 @@ def _is_source(path: Path) -> bool:
     return path.is_file() and path.suffix in SOURCES and not hidden
 
 
-def _search(journal: Journal, task: Task, config: RunConfig, parts: Parts) -> Result:
+def _search(
+    journal: Journal,
+    task: Task,
+    config: RunConfig,
+    parts: Parts,
+    policy: SelectionPolicy,
+    programmer: Programmer,
+) -> Result:
     """Admit the task, search, and write the best kernel's files; the run has begun."""
     with Machine(parts, config, journal.store.get_blob) as machine:
         try:
@@ -225,8 +229,8 @@ def _search(journal: Journal, task: Task, config: RunConfig, parts: Parts) -> Re
         search = Search(
             journal,
             config,
-            parts.policy,
-            parts.programmer,
+            policy,
+            programmer,
             machine.harness,
             parts.language.guide(parts.target),
             machine.baseline,

@@ -44,6 +44,8 @@ def load(family: str, name: str) -> type[Any]:
             return third_party[name].load()  # type: ignore[no-any-return]
         return import_module(f"kernelevolve.{FAMILIES[family]}.{name}").plugin  # type: ignore[no-any-return]
     except ModuleNotFoundError as error:
+        if (error.name or "").startswith("kernelevolve"):
+            raise
         raise MissingDependency(
             f"{family} {name!r} needs {error.name}: pip install {error.name}"
         ) from error

@@ -21,12 +21,10 @@ from kernelevolve.event_loop import EventLoop
 
 @dataclass(frozen=True)
 class Parts:
-    """What a run needs besides its task, found by name before anything starts."""
+    """Where kernels run and what they are written in, found by name before anything starts."""
 
     target: TargetSpec
     language: Language
-    policy: SelectionPolicy
-    programmer: Programmer
 
     @classmethod
     def of(cls, config: RunConfig) -> "Parts":
@@ -41,12 +39,17 @@ class Parts:
                 raise MissingDependency(
                     f"language {config.language!r} needs {program}, which is missing: {install}"
                 )
-        return cls(
-            target=_target(config),
-            language=language,
-            policy=_with_options("policy", config.policy, config.policy_options),
-            programmer=_with_options("programmer", config.programmer, config.programmer_options),
-        )
+        return cls(target=_target(config), language=language)
+
+
+def policy_of(config: RunConfig) -> SelectionPolicy:
+    """The configuration's selection policy with its options."""
+    return _with_options("policy", config.policy, config.policy_options)  # type: ignore[no-any-return]
+
+
+def programmer_of(config: RunConfig) -> Programmer:
+    """The configuration's programmer with its options."""
+    return _with_options("programmer", config.programmer, config.programmer_options)  # type: ignore[no-any-return]
 
 
 def _with_options(family: str, name: str, options: Mapping[str, Option]) -> Any:
