@@ -1,6 +1,5 @@
 """What a finished search gives to Python callers."""
 
-import sys
 from dataclasses import dataclass
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -98,17 +97,20 @@ class Best:
         )
 
     def module(self) -> "Module":
-        """A module that runs the kernel, with the reference behind a guard as its fallback."""
+        """A module that runs the kernel, with the reference behind a guard as its fallback.
+
+        It is constructed as the first workload says; load your own weights as into `Model`.
+        """
         folder = self.folder / "results" / self.run / f"export-{self.number}"
         self.export(folder)
-        name = f"kernelevolve_export_{self.run}_{self.number}".replace("-", "_")
-        spec = spec_from_file_location(name, folder / "op.py")
+        spec = spec_from_file_location(f"kernelevolve_op_{self.number}", folder / "op.py")
         if spec is None or spec.loader is None:
             raise UsageError(f"{folder / 'op.py'} cannot be imported")
-        module = module_from_spec(spec)
-        sys.modules[name] = module
-        spec.loader.exec_module(module)
-        return module.load()  # type: ignore[no-any-return]
+        op = module_from_spec(spec)
+        spec.loader.exec_module(op)
+        first = op.support.MANIFEST["workloads"][0]
+        arguments, named = op.support.files.workload_arguments(first)
+        return op.Optimized(*arguments, **named)  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True)
