@@ -56,6 +56,12 @@ def check_keyword_arguments() -> None:
     assert optimized.why_not(x, z=y)
 
 
+def check_load() -> None:
+    made = op.load()
+    assert isinstance(made, op.Optimized)
+    assert made.weight.shape == (COLUMNS,)
+
+
 def check_state() -> None:
     reference, optimized, x, y = pair()
     assert list(optimized.state_dict()) == list(reference.state_dict())

@@ -44,6 +44,54 @@ class Model(nn.Module):
 def get_inputs(): return [torch.rand(4, 5)]
 def get_init_inputs(): return []
 """
+TIED = """
+import torch
+from torch import nn
+class Model(nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        self.first = nn.Linear(width, width, bias=False)
+        self.second = nn.Linear(width, width, bias=False)
+        self.second.weight = self.first.weight
+    def forward(self, x):
+        return self.second(self.first(x))
+def get_inputs(): return torch.rand(4, 5)
+def get_init_inputs(): return {"width": 5}
+"""
+HIDDEN = """
+import torch
+from torch import nn
+class Model(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.table = torch.rand(5)
+    def forward(self, x):
+        return x * self.table
+def get_inputs(): return [torch.rand(4, 5)]
+"""
+LIVE = """
+import torch
+from torch import nn
+class ModelNew(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.s = nn.Parameter(torch.empty(3))
+        self.w = nn.Parameter(torch.empty(3, 6))
+        self.b = nn.Parameter(torch.empty(3))
+    def forward(self, x): return torch.relu(nn.functional.linear(x, self.w, self.b)) * self.s
+"""
+
+
+class Live(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(6, 3)
+        self.scale = nn.Parameter(torch.rand(3))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.relu(self.linear(x)) * self.scale
+
+
 PROBE = """
 import importlib.util, json, sys, warnings
 from pathlib import Path
@@ -61,11 +109,11 @@ for folder in sys.argv[1:]:
     spec.loader.exec_module(package)
     support = package.op.support
     workload = support.MANIFEST["workloads"][0]
-    arguments = support.files.workload_arguments(workload)
+    args, kwargs = support.files.workload_arguments(workload)
     inputs = support.files.workload_inputs(workload)
     mode = support.MANIFEST["mode"] != "eval"
-    reference = support.Model(*arguments).train(mode)
-    optimized = package.from_reference(reference, *arguments)
+    reference = support.Model(*args, **kwargs).train(mode)
+    optimized = package.from_reference(reference, *args, **kwargs)
     with torch.no_grad():
         row = {"why_not": optimized.why_not(*inputs)}
         expected = reference(*inputs)
@@ -77,6 +125,17 @@ for folder in sys.argv[1:]:
         row["compiled"] = repr(compiled(*inputs)) == repr(expected)
         row["op"] = "" if support.FACTS is None else support.FACTS.why_no_op
         row["calls"] = getattr(getattr(optimized._kernel, "_kernel", None), "calls", None)
+    row["gradient"] = None
+    if any(p.requires_grad for p in reference.parameters()):
+        sums = [m(*inputs).square().sum() for m in (optimized, reference)]
+        pairs = zip(*(torch.autograd.grad(s, list(reference.parameters())) for s in sums))
+        row["gradient"] = all(torch.allclose(a, b) for a, b in pairs)
+    torch.manual_seed(1)
+    reference = support.Model(*args, **kwargs).train(mode)
+    torch.manual_seed(1)
+    twin = package.Optimized(*args, **kwargs).train(mode)
+    with torch.no_grad():
+        row["twin"] = repr(twin(*inputs)) == repr(reference(*inputs))
     found[name] = row
 print(json.dumps(found))
 """
@@ -122,11 +181,11 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, objec
     for name in ("rotary_embedding", "batchnorm_add_relu", "cross_entropy"):
         task = taskfile.read(EXAMPLES / f"{name}.py")
         folders.append(export(root / name, task, candidate(task.source)))
-    texts = {"dictionary": DICTIONARY, "nested": NESTED, "training": TRAINING}
+    texts = {"dictionary": DICTIONARY, "nested": NESTED, "training": TRAINING, "tied": TIED}
+    texts["hidden"] = HIDDEN
     for name, text in texts.items():
         folders.append(export(root / name, taskfile.parse(name, text), candidate(text)))
-    module = nn.Sequential(nn.Linear(6, 3), nn.ReLU())
-    live = Task.from_module(module, [torch.randn(4, 6)], name="live")
+    live = Task.from_module(Live(), [torch.randn(4, 6)], name="live")
     folders.append(export(root / "live", live, LIVE))
     (root / "probe.py").write_text(PROBE)
     done = subprocess.run(
@@ -141,24 +200,14 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, objec
     return result
 
 
-LIVE = """
-import torch
-from torch import nn
-class ModelNew(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.w = nn.Parameter(torch.empty(3, 6))
-        self.b = nn.Parameter(torch.empty(3))
-    def forward(self, x): return torch.relu(nn.functional.linear(x, self.w, self.b))
-"""
-
-
 @pytest.mark.parametrize(
-    "name", ["rotary_embedding", "batchnorm_add_relu", "cross_entropy", "dictionary", "live"]
+    "name",
+    ["rotary_embedding", "batchnorm_add_relu", "cross_entropy", "dictionary", "live", "tied"],
 )
 def test_the_kernel_runs_as_an_op(found: dict[str, dict[str, object]], name: str) -> None:
     row = found[name]
     assert (row["why_not"], row["op"], row["right"], row["compiled"]) == ("", "", True, True)
+    assert row["gradient"] in (None, True)
     if name != "live":
         assert row["calls"] == 2
 
@@ -168,6 +217,14 @@ def test_the_mode_matters_only_where_the_module_looks_at_it(
 ) -> None:
     assert found["batchnorm_add_relu"]["other_mode"] == "verified in evaluation mode only"
     assert found["rotary_embedding"]["other_mode"] == ""
+
+
+def test_tensors_that_are_not_registered_are_made_from_the_same_seed(
+    found: dict[str, dict[str, object]],
+) -> None:
+    row = found["hidden"]
+    assert (row["op"], row["why_not"]) == ("it keeps tensors that are not registered", "")
+    assert (row["twin"], row["compiled"]) == (True, False)
 
 
 def test_deeper_outputs_are_called_without_an_op(found: dict[str, dict[str, object]]) -> None:

@@ -20,9 +20,9 @@ RUNTIME = HERE.parent / "runtime"
 OWN = ("__init__.py", "op.py", "reference.py", "verify.py", "export.json", "README.md")
 PACKAGE = '''"""An optimised kernel as a drop-in for the module that it was made from."""
 
-from .op import Optimized, from_reference
+from .op import Optimized, from_reference, load
 
-__all__ = ["Optimized", "from_reference"]
+__all__ = ["Optimized", "from_reference", "load"]
 '''
 FEATURES = {
     "avx512": (r"_mm512_|-mavx512|avx512", r"avx512\w*"),

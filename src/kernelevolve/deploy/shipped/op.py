@@ -31,3 +31,4 @@ def _support() -> ModuleType:
 support = _support()
 Optimized = support.Optimized
 from_reference = support.from_reference
+load = support.load

@@ -36,8 +36,8 @@ class Pair:
 
     def __init__(self, workload: dict[str, Any], seed: int) -> None:
         torch.manual_seed(seed)
-        arguments = files.workload_arguments(workload)
-        self.reference: nn.Module = op.support.Model(*arguments)
+        args, kwargs = files.workload_arguments(workload)
+        self.reference: nn.Module = op.support.Model(*args, **kwargs)
         if MANIFEST["mode"] is not None:
             self.reference.train(MANIFEST["mode"] == "train")
         with torch.no_grad():
@@ -47,7 +47,7 @@ class Pair:
                     parameter.add_(0.1 * scale * torch.randn_like(parameter))
             for name, (low, high) in MANIFEST["randomise"].items():
                 self.reference.get_buffer(name).uniform_(low, high)
-        self.optimized = op.from_reference(self.reference, *arguments)
+        self.optimized = op.from_reference(self.reference, *args, **kwargs)
 
 
 def flat(output: Any) -> list[Tensor]:

@@ -39,18 +39,25 @@ def model_new() -> type[torch.nn.Module]:
     return module("model.py").ModelNew  # type: ignore[no-any-return]
 
 
-def workload_arguments(workload: dict[str, Any]) -> list[Any]:
-    """Constructor arguments of the reference for one workload."""
-    return list(_sized(module("reference.py").get_init_inputs, workload["sizes"]))
+def workload_arguments(workload: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
+    """Positional and named constructor arguments of the reference for one workload."""
+    function = getattr(module("reference.py"), "get_init_inputs", list)
+    found = _sized(function, workload["sizes"])
+    return ([], dict(found)) if isinstance(found, dict) else (list(found), {})
 
 
 def workload_inputs(workload: dict[str, Any]) -> list[Any]:
     """New inputs for one workload; the captured tensors where it has them."""
     if workload["captured"] and (FOLDER / "captured.pt").exists():
         return list(torch.load(FOLDER / "captured.pt", weights_only=True))
-    return list(_sized(module("reference.py").get_inputs, workload["sizes"]))
+    found = _sized(module("reference.py").get_inputs, workload["sizes"])
+    return [found] if isinstance(found, torch.Tensor) else list(found)
 
 
 def _sized(function: Callable[..., Any], sizes: dict[str, Any]) -> Any:
+    if function is list:
+        return []
     wanted = inspect.signature(function).parameters
+    if any(p.kind is p.VAR_KEYWORD for p in wanted.values()):
+        return function(**sizes)
     return function(**{name: size for name, size in sizes.items() if name in wanted})

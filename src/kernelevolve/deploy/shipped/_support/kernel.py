@@ -15,6 +15,9 @@ _KERNELS: "weakref.WeakValueDictionary[int, Kernel]" = weakref.WeakValueDictiona
 _NUMBERS = itertools.count(1)
 
 
+Slot = tuple[dict[str, Any], str]
+
+
 class NotCallable(Exception):
     """The module cannot be expressed as an op; the message says why."""
 
@@ -67,7 +70,9 @@ class Kernel:
         self.structure = shell
         self.names = [n for n, _ in reference.named_parameters()]
         self.names += [n for n, _ in reference.named_buffers()]
-        self._slots = _correspond(kernel, reference, self.names)
+        self._tied = _canonical(reference)
+        found = _correspond(kernel, reference)
+        self._slots = [found[name] for name in self.names]
         self._kernel = kernel
         self._reference = reference.to("meta")
         self._prepare: Callable[[], object] | None = getattr(kernel, "prepare", None)
@@ -84,8 +89,9 @@ class Kernel:
 
     def reference(self, arguments: Sequence[Any], state: Sequence[Tensor]) -> Any:
         """What the reference returns with this state."""
-        named = dict(zip(self.names, state, strict=True))
-        return functional_call(self._reference, named, tuple(arguments))
+        known = dict(zip(self.names, state, strict=True))
+        named = {name: known[first] for name, first in self._tied.items()}
+        return functional_call(self._reference, named, tuple(arguments), tie_weights=False)
 
     def forget(self) -> None:
         """Bind and prepare again at the next call."""
@@ -93,39 +99,53 @@ class Kernel:
 
     def _bind(self, state: Sequence[Tensor], versions: list[tuple[int, int]]) -> None:
         with self._lock, torch.no_grad():
-            for (holder, name), tensor in zip(self._slots, state, strict=True):
-                if holder is not None:
+            for slots, tensor in zip(self._slots, state, strict=True):
+                for holder, name in slots:
                     holder[name] = tensor
             if self._prepare is not None:
                 self._prepare()
             self._bound = versions
 
 
-def _correspond(
-    kernel: nn.Module, reference: nn.Module, names: list[str]
-) -> list[tuple[dict[str, Tensor | None] | None, str]]:
-    """For each tensor of the reference, where the kernel keeps its own: by name, else by order."""
-    theirs = [n for n, _ in kernel.named_parameters()] + [n for n, _ in kernel.named_buffers()]
-    saved = {name: t.shape for name, t in reference.state_dict().items()}
-    if {name: t.shape for name, t in kernel.state_dict().items()} == saved:
-        pairs = {name: name for name in names if name in theirs}
-    elif [_shape(reference, n) for n in names] == [_shape(kernel, n) for n in theirs]:
-        pairs = dict(zip(names, theirs, strict=True))
-    else:
+def _correspond(kernel: nn.Module, reference: nn.Module) -> dict[str, list[Slot]]:
+    """Where the kernel keeps each tensor of the reference's state: by name, else by order."""
+    own, theirs = kernel.state_dict(), reference.state_dict()
+    if {k: t.shape for k, t in own.items()} == {k: t.shape for k, t in theirs.items()}:
+        pairs = {name: name for name in theirs}
+    elif [t.shape for t in own.values()] == [t.shape for t in theirs.values()]:
+        pairs = dict(zip(own, theirs, strict=True))
+    elif theirs:
         raise NotCallable(
-            f"the kernel's state {sorted(kernel.state_dict())} does not correspond "
-            f"to the reference's {sorted(saved)}"
+            f"the kernel's state {list(own)} does not correspond to the reference's {list(theirs)}"
         )
-    return [_slot(kernel, pairs[name]) if name in pairs else (None, "") for name in names]
+    else:
+        pairs = {}
+    where = _canonical(reference)
+    slots: dict[str, list[Slot]] = {name: [] for name in where.values()}
+    for mine, other in pairs.items():
+        slots[where[other]].append(slot(kernel, mine))
+    unsaved = {k: t for k, t in _named(kernel).items() if k not in own and k not in theirs}
+    for name, tensor in unsaved.items():
+        if name in where and _named(reference)[name].shape == tensor.shape:
+            slots[where[name]].append(slot(kernel, name))
+    return slots
 
 
-def _shape(module: nn.Module, name: str) -> tuple[int, ...]:
-    holder, leaf = _slot(module, name)
-    tensor = holder[leaf]
-    return () if tensor is None else tuple(tensor.shape)
+def _named(module: nn.Module) -> dict[str, Tensor]:
+    """Parameters, then buffers; tied ones under each of their names."""
+    parameters = module.named_parameters(remove_duplicate=False)
+    return {**dict(parameters), **dict(module.named_buffers(remove_duplicate=False))}
 
 
-def _slot(module: nn.Module, name: str) -> tuple[dict[str, Any], str]:
+def _canonical(module: nn.Module) -> dict[str, str]:
+    """The first name of each tensor for each of its names."""
+    named = _named(module)
+    first = {id(tensor): name for name, tensor in reversed(named.items())}
+    return {name: first[id(tensor)] for name, tensor in named.items()}
+
+
+def slot(module: nn.Module, name: str) -> Slot:
+    """The dictionary in which a module keeps a parameter or buffer, and its key there."""
     path, _, leaf = name.rpartition(".")
     owner = module.get_submodule(path)
     return (owner._parameters if leaf in owner._parameters else owner._buffers), leaf

@@ -53,12 +53,12 @@ class Facts:
 
     def _sample(self, workload: dict[str, Any]) -> Any:
         with torch.random.fork_rng(devices=[]), torch.no_grad():
-            arguments = files.workload_arguments(workload)
+            args, kwargs = files.workload_arguments(workload)
             try:
                 with FakeTensorMode():
-                    return self._look(Model(*arguments), files.workload_inputs(workload))
+                    return self._look(Model(*args, **kwargs), files.workload_inputs(workload))
             except Exception:  # noqa: BLE001  whatever fake tensors cannot do, real ones can
-                return self._look(Model(*arguments), files.workload_inputs(workload))
+                return self._look(Model(*args, **kwargs), files.workload_inputs(workload))
 
     def _look(self, model: nn.Module, inputs: list[Any]) -> Any:
         model.train(model.training if MANIFEST["mode"] is None else MANIFEST["mode"] == "train")
@@ -67,8 +67,11 @@ class Facts:
         if any(isinstance(value, list | tuple | dict) for value in template):
             raise kernels.NotCallable("it takes lists of tensors")
         leaves = [guards.Leaf.of(t) for t in (*tensors, *model.parameters(), *model.buffers())]
+        output = model(*inputs)
         try:
-            structure, why = kernels.Structure.of(model(*inputs)), ""
+            if any(isinstance(v, Tensor) for m in model.modules() for v in vars(m).values()):
+                raise kernels.NotCallable("it keeps tensors that are not registered")
+            structure, why = kernels.Structure.of(output), ""
         except kernels.NotCallable as error:
             structure, why = None, str(error)
         return template, tuple(leaves), structure, why
@@ -98,8 +101,9 @@ class Optimized(Model):  # type: ignore[misc, valid-type]
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
+        chance = torch.get_rng_state()
         super().__init__(*args, **kwargs)
-        self._arguments = (args, kwargs)
+        self._arguments, self._chance = (args, kwargs), chance
         mode = MANIFEST["mode"]
         self._mode = self.training if mode is None else mode == "train"
         self._start()
@@ -111,7 +115,7 @@ class Optimized(Model):  # type: ignore[misc, valid-type]
         self._kernel: Any = None
         self._decisions: dict[Any, str] = {}
         names = [n for n, _ in self.named_parameters()] + [n for n, _ in self.named_buffers()]
-        self._slots = [kernels._slot(self, name) for name in names]
+        self._slots = [kernels.slot(self, name) for name in names]
         if self._verified_mode and any(True for _ in self.buffers()):
             self._refused = self._refused or "it updates buffers while training"
         if not self._refused:
@@ -126,6 +130,7 @@ class Optimized(Model):  # type: ignore[misc, valid-type]
         args, kwargs = self._arguments
         try:
             with torch.random.fork_rng(devices=[]):
+                torch.set_rng_state(self._chance)
                 kernel = files.model_new()(*args, **kwargs).train(self._mode)
                 reference = Model(*args, **kwargs).train(self._mode)
             self._kernel = kernels.Kernel(kernel, reference, FACTS.structure)
@@ -238,6 +243,14 @@ def from_reference(model: nn.Module, *args: Any, **kwargs: Any) -> Optimized:
     optimized = Optimized(*args, **kwargs)
     optimized.load_state_dict(model.state_dict(keep_vars=True), assign=True)
     optimized.train(model.training)
+    return optimized
+
+
+def load() -> Optimized:
+    """An `Optimized` made as for the first workload, in the mode that was verified."""
+    args, kwargs = files.workload_arguments(MANIFEST["workloads"][0])
+    optimized = Optimized(*args, **kwargs)
+    optimized.train(optimized._mode)
     return optimized
 
 
