@@ -206,7 +206,8 @@ def test_other_types(dtype: str, tmp_path: Path) -> None:
 def test_default_schedules_fit_the_shape() -> None:
     def first(b: int, m: int, n: int, k: int, weight: bool = False) -> ContractionSchedule:
         sizes = symbols_at((b, m, n, k))
-        c = bmm(sizes, b=load("b", i0=sizes[2] * sizes[3], n=sizes[3], k=1))
+        per_batch = {} if weight else {"i0": sizes[2] * sizes[3]}
+        c = bmm(sizes, b=load("b", n=sizes[3], k=1, **per_batch))
         return default_schedules(c, weight)[0]
 
     assert first(1, 1, 4096, 4096).kernel == "dot"
@@ -225,7 +226,8 @@ def test_neighbours_answer_the_diagnosis() -> None:
         assert len({o.schedule for o in options}) == len(options)
         assert all(legal(c, o.schedule) == o.schedule != start for o in options)
     assert not any(o.schedule.ahead for o in neighbours(c, start))
-    assert any(o.schedule.ahead for o in neighbours(c, start, weight=True))
+    shared = bmm(symbols_at((1, 512, 512, 512)), b=load("b", k=N, n=1))
+    assert any(o.schedule.ahead for o in neighbours(shared, start, weight=True))
 
 
 def test_offsets_are_honoured(tmp_path: Path) -> None:
@@ -264,3 +266,11 @@ def test_batch_of_one_weight_becomes_rows(tmp_path: Path) -> None:
             call(library, which, arrays, (b, rows, n, k))
             oracle, low = product(x, w.T)
             close(out, oracle + bias, low + bias)
+
+
+def test_only_one_weight_can_be_packed_ahead() -> None:
+    ahead = ContractionSchedule(ahead=True)
+    assert not legal(bmm((B, M, N, K)), ahead).ahead
+    shared = bmm((B, M, N, K), b=load("b", k=N, n=1))
+    assert legal(shared, ahead).ahead
+    assert not legal(shared, replace(ahead, swap=True)).ahead

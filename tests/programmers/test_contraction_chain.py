@@ -13,14 +13,13 @@ import torch
 from kernelevolve.programmers.builtin.emit.contraction import contraction_prelude
 from kernelevolve.programmers.builtin.emit.contraction_chain import (
     ChainSchedule,
-    Stage,
     chain_buffers,
-    chainable,
     default_chain_schedules,
     emit_chain,
 )
 from kernelevolve.programmers.builtin.emit.contraction_rows import stashed
 from kernelevolve.programmers.builtin.emit.contraction_schedule import ContractionSchedule
+from kernelevolve.programmers.builtin.emit.contraction_stages import Stage, chainable, find_chains
 from kernelevolve.programmers.builtin.emit.expr import prelude
 from kernelevolve.programmers.builtin.ir import (
     Axis,
@@ -29,6 +28,7 @@ from kernelevolve.programmers.builtin.ir import (
     Contraction,
     Expr,
     MapReduce,
+    Opaque,
     Pass,
     Reduction,
     Ref,
@@ -193,6 +193,17 @@ def test_stages_that_need_other_rows_are_refused() -> None:
     across = replace(mixed, a=load("v1", batch0=1, m=1, k=four()[2]))
     assert not chainable((score, softmax, across))
     assert not chainable((score, replace(softmax, outer=())))
+
+
+def test_chains_are_found_between_other_regions() -> None:
+    stages = attention(*four())
+    before = Opaque("o", ("x",), ("q",), "q = x.sort().values")
+    after = Opaque("p", ("out",), ("y",), "y = out.sort().values")
+    (chain,) = find_chains((before, *stages, after), kept=("y",))
+    assert chain.stages == stages and chain.local == ("v0", "v1")
+    (chain,) = find_chains(stages, kept=("out", "v0"))
+    assert chain.local == ("v1",)
+    assert not find_chains((before, after), kept=("y",))
 
 
 def test_softmax_keeps_its_exponentials() -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple, TypeAlias
 
 from kernelevolve.programmers.builtin.emit.contraction import (
     BufferUse,
@@ -20,26 +19,27 @@ from kernelevolve.programmers.builtin.emit.contraction import (
     decode,
     emit_policy,
 )
-from kernelevolve.programmers.builtin.emit.contraction_rows import emit_row, rowwise
+from kernelevolve.programmers.builtin.emit.contraction_rows import emit_row
 from kernelevolve.programmers.builtin.emit.contraction_schedule import (
     ContractionSchedule,
     accumulator,
     legal,
 )
+from kernelevolve.programmers.builtin.emit.contraction_stages import (
+    Stage,
+    accesses,
+    batch_of,
+    row_length,
+    values_of,
+)
 from kernelevolve.programmers.builtin.emit.expr import STORAGE
 from kernelevolve.programmers.builtin.ir import (
-    Axis,
     Contraction,
-    Expr,
-    Index,
     MapReduce,
     Size,
-    Store,
     axes_of,
     loads_of,
 )
-
-Stage: TypeAlias = Contraction | MapReduce
 
 
 @dataclass(frozen=True)
@@ -54,14 +54,6 @@ class ChainSchedule:
     """Also compile the captured sizes as constants."""
     parallel: bool = False
     """Divide the batch, or else the rows, among the OpenMP threads."""
-
-
-class Access(NamedTuple):
-    """A read or write of a stage."""
-
-    buffer: str
-    where: Index
-    written: bool
 
 
 def default_chain_schedules(stages: Sequence[Stage]) -> tuple[ChainSchedule, ...]:
@@ -80,20 +72,6 @@ def default_chain_schedules(stages: Sequence[Stage]) -> tuple[ChainSchedule, ...
     return tuple(dict.fromkeys((first, wide, other, halved)))
 
 
-def chainable(stages: Sequence[Stage]) -> bool:
-    """Tell whether the stages can run row block by row block, and at least one is a product."""
-    if len(stages) < 2 or not any(isinstance(s, Contraction) for s in stages):
-        return False
-    if not all(isinstance(s, Contraction) or rowwise(s) for s in stages):
-        return False
-    counts = {_rows(s).values for s in stages}
-    splits = {(_batch(s).values, s.m.size.values) for s in stages if isinstance(s, Contraction)}
-    made = {a.buffer for s in stages for a in _accesses(s) if a.written}
-    local = all(_row_length(s, a.where) for s in stages for a in _accesses(s) if a.buffer in made)
-    one_order = len(counts) == 1 and len(splits) == 1
-    return one_order and local and not any(_leaves_rows(s, made) for s in stages)
-
-
 def chain_buffers(stages: Sequence[Stage], local: Collection[str]) -> tuple[BufferUse, ...]:
     """The pointers of the emitted function; `local` are intermediates that only the chain needs."""
     found: dict[str, BufferUse] = {}
@@ -108,7 +86,7 @@ def stage_buffers(stage: Stage) -> tuple[BufferUse, ...]:
     """The buffers of one stage, reads before writes."""
     if isinstance(stage, Contraction):
         return buffers_of(stage)
-    loads = [x for e in _values(stage) for x in loads_of(e)]
+    loads = [x for e in values_of(stage) for x in loads_of(e)]
     reads = {x.buffer: BufferUse(x.buffer, x.dtype, False) for x in loads}
     writes = {s.buffer: BufferUse(s.buffer, s.dtype, True) for p in stage.passes for s in p.stores}
     return tuple({**reads, **writes}.values())
@@ -187,7 +165,7 @@ class _Writer:
         lines = [
             f"static void {self.name}_{kind}({head}) {{",
             *(f"  constexpr int64_t {s} = {v};" for s, v in capture.items()),
-            f"  const int64_t rows_ = {m}, batch_ = {_batch(self.head).expr}, parts = {parts};",
+            f"  const int64_t rows_ = {m}, batch_ = {batch_of(self.head).expr}, parts = {parts};",
             *([pragma] if self.schedule.parallel else []),
             "  for (int64_t at = 0; at < parts; ++at) {",
             f"    const Part part = rows_part(batch_, rows_, {self.schedule.rows}, at, parts);",
@@ -233,10 +211,10 @@ class _Writer:
     def _locals(self) -> list[tuple[BufferUse, Size]]:
         found: dict[str, tuple[BufferUse, Size]] = {}
         for stage in self.stages:
-            for access in _accesses(stage):
+            for access in accesses(stage):
                 if access.buffer in self.local and access.written and access.buffer not in found:
                     use = next(u for u in stage_buffers(stage) if u.name == access.buffer)
-                    length = _row_length(stage, access.where)
+                    length = row_length(stage, access.where)
                     assert length is not None
                     found[access.buffer] = (use, length)
         return list(found.values())
@@ -310,79 +288,3 @@ class _Writer:
             *packs,
             "}",
         ]
-
-
-def _batch(contraction: Contraction) -> Size:
-    batch = Size.of(1)
-    for axis in contraction.batch:
-        batch = batch * axis.size
-    return batch
-
-
-def _row_axes(stage: Stage) -> tuple[Axis, ...]:
-    return (*stage.batch, stage.m) if isinstance(stage, Contraction) else stage.outer
-
-
-def _rows(stage: Stage) -> Size:
-    rows = Size.of(1)
-    for axis in _row_axes(stage):
-        rows = rows * axis.size
-    return rows
-
-
-def _values(stage: Stage) -> list[Expr]:
-    if isinstance(stage, Contraction):
-        return [stage.a, stage.b, *(s.value for s in stage.stores)]
-    reductions = [r.value for p in stage.passes for r in p.reductions]
-    return [*reductions, *(s.value for p in stage.passes for s in p.stores)]
-
-
-def _stores(stage: Stage) -> tuple[Store, ...]:
-    if isinstance(stage, Contraction):
-        return stage.stores
-    return tuple(s for p in stage.passes for s in p.stores)
-
-
-def _accesses(stage: Stage) -> list[Access]:
-    reads = [Access(x.buffer, x.index, False) for e in _values(stage) for x in loads_of(e)]
-    return reads + [Access(s.buffer, s.index, True) for s in _stores(stage)]
-
-
-def _row_length(stage: Stage, index: Index) -> Size | None:
-    """Elements per row where the index goes through contiguous rows in the stage's row order."""
-    axes = _row_axes(stage)
-    length = next((index.stride(a.name) for a in reversed(axes) if not a.size.is_const(1)), None)
-    if length is None or index.jumps:
-        return None
-    expected = length
-    for axis in reversed(axes):
-        if not axis.size.is_const(1) and index.stride(axis.name).values != expected.values:
-            return None
-        expected = expected * axis.size
-    return length if _within(stage, index, length) else None
-
-
-def _within(stage: Stage, index: Index, length: Size) -> bool:
-    """Tell whether the axes inside a row stay inside it."""
-    inner = {a.name: a.size for a in _inner_axes(stage)}
-    reach = index.offset
-    for term in index.terms:
-        if term.axis in inner:
-            reach = reach + term.stride * (inner[term.axis] + Size.of(-1))
-    count = max(len(reach.values), len(length.values))
-    reaches, lengths = (x * count if len(x) == 1 else x for x in (reach.values, length.values))
-    return all(r < n for r, n in zip(reaches, lengths, strict=True))
-
-
-def _inner_axes(stage: Stage) -> tuple[Axis, ...]:
-    if isinstance(stage, Contraction):
-        return (stage.n, stage.k)
-    return tuple(a for p in stage.passes for a in p.axes)
-
-
-def _leaves_rows(stage: Stage, made: Collection[str]) -> bool:
-    """Tell whether the stage reads what the chain makes in other rows, or as B."""
-    if not isinstance(stage, Contraction):
-        return False
-    of_b = {x.buffer for x in loads_of(stage.b)}
-    return bool(of_b & set(made)) or stage.m.name in axes_of(stage.b)

@@ -7,7 +7,16 @@ from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 from kernelevolve.programmers.builtin.emit.contraction_collapse import collapsed
-from kernelevolve.programmers.builtin.ir import Contraction, DType, Expr, Load, Ref, Size, loads_of
+from kernelevolve.programmers.builtin.ir import (
+    Contraction,
+    DType,
+    Expr,
+    Load,
+    Ref,
+    Size,
+    axes_of,
+    loads_of,
+)
 
 Limit = Literal["memory", "cache", "compute", "overhead", "unknown"]
 
@@ -125,7 +134,8 @@ def oriented(contraction: Contraction, swap: bool) -> Contraction:
 def legal(contraction: Contraction, schedule: ContractionSchedule) -> ContractionSchedule:
     """The nearest schedule that this contraction can run under."""
     c = oriented(contraction, schedule.swap)
-    s = schedule
+    one_b = not axes_of(contraction.b) & {axis.name for axis in contraction.batch}
+    s = replace(schedule, ahead=schedule.ahead and one_b and not schedule.swap)
     if s.kernel == "dot" and not direct(c, c.b, c.k.name):
         s = replace(s, kernel="tile")
     in_place = direct(c, c.a, c.k.name if a_is_rows(c, s) else c.m.name)
