@@ -1,0 +1,66 @@
+"""Is a task worth searching: does it load, is it sane, how much memory, how fast. In the judge."""
+
+from statistics import median
+
+from kernelevolve.core.job import Admission, Finding
+from kernelevolve.core.task import Workload
+from kernelevolve.evaluation import benchmark, lease, physics
+from kernelevolve.evaluation.context import Context
+from kernelevolve.evaluation.pool import Refused
+from kernelevolve.evaluation.processes import Ended, Failed, Late
+from kernelevolve.evaluation.verify import Broken, Wrong
+from kernelevolve.evaluation.wire import Malformed
+
+
+def admit(context: Context, seed: str) -> Admission:
+    """Prepare every workload, held-out ones too, and measure the shown ones' baselines.
+
+    Raises:
+        Lost: our own machinery failed.
+    """
+    fatal: list[Finding] = []
+    for workload in context.task.workloads:
+        finding = _fatal(context, workload)
+        if finding is not None:
+            fatal.append(finding)
+            break
+    return Admission(
+        admitted=not fatal,
+        findings=(*fatal, *context.findings),
+        memory_bytes=max((r.needed for r in context.rooms.values()), default=0),
+        baselines_us={
+            name: {kind: median(values) for kind, values in baselines.items()}
+            for name, baselines in context.baselines.items()
+        },
+        floor_us={
+            name: physics.floor_of(work, context.spec).us for name, work in context.works.items()
+        },
+        seed=seed,
+    )
+
+
+def _fatal(context: Context, workload: Workload) -> Finding | None:
+    """The first thing that makes a workload unusable."""
+    try:
+        context.ready(workload)
+        if not workload.held_out:
+            context.all_sessions(workload)
+            with lease.timing():
+                context.measure_baselines(workload, benchmark.BASELINE)
+    except Refused as error:
+        return error.finding
+    except Failed as error:
+        kind, text = error.error.get("type", "Exception"), error.error.get("text", "")
+        message = f"{workload.name}: the task raised {kind}: {text}\n{error.error.get('trace', '')}"
+        return Finding(code="reference-raises", message=message.rstrip(), fatal=True)
+    except Ended as error:
+        how = f"the reference ended its process with code {error.code}"
+        message = f"{workload.name}: {how} {error.log}"
+        return Finding(code="reference-crashes", message=message, fatal=True)
+    except Late as error:
+        message = f"{workload.name}: the reference takes more than {error.seconds:g} s"
+        return Finding(code="reference-slow", message=message, fatal=True)
+    except (Wrong, Broken, Malformed) as error:
+        message = f"{workload.name}: the reference does not pass its own check: {error}"
+        return Finding(code="reference-inconsistent", message=message, fatal=True)
+    return None

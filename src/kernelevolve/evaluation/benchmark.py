@@ -1,0 +1,159 @@
+"""Windows over calls, baselines beside them, and what the samples say. In the judge."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from random import Random
+from statistics import median
+
+import numpy as np
+
+from kernelevolve.core.evaluation import Timing
+from kernelevolve.evaluation.layout import Array
+from kernelevolve.evaluation.session import Session
+
+RESAMPLES = 400
+MAX_CALLS = 5000
+MIN_US = 0.01
+OWN_CLOCK_SLACK_US = 200.0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long to measure."""
+
+    window_us: float
+    rounds: int
+    budget_seconds: float
+    """Rounds are cut, down to `least`, where all subjects together would take longer."""
+    least: int = 4
+    hopeless: float = 4.0
+    """This much slower than the best baseline: `least` rounds are enough."""
+
+
+SEARCH = Plan(window_us=1000.0, rounds=10, budget_seconds=1.0)
+BASELINE = Plan(window_us=2000.0, rounds=15, budget_seconds=3.0, least=5)
+CONFIRM = Plan(window_us=2000.0, rounds=30, budget_seconds=12.0, least=8)
+
+
+@dataclass
+class Samples:
+    """Per-call microseconds by subject; the same index is the same round."""
+
+    us: dict[str, list[float]]
+    own: dict[str, list[float]]
+
+    def clocks_disagree(self, name: str) -> bool:
+        """The runner claims far less than the judge saw."""
+        theirs, ours = median(self.own[name]), median(self.us[name])
+        return theirs < 0.7 * ours and ours - theirs > OWN_CLOCK_SLACK_US
+
+
+def calls_for(us: float, plan: Plan, random: Random) -> int:
+    """A secret number of calls that fills a window."""
+    wanted = plan.window_us / max(us, MIN_US)
+    if wanted < 1.5:
+        return 1
+    return max(1, min(MAX_CALLS, round(wanted * random.uniform(0.75, 1.25))))
+
+
+def warm_up(session: Session, plan: Plan) -> float:
+    """Calibrate, touch every slot, and estimate a call's time."""
+    session.calibrate()
+    slots = len(session.arrangement)
+    first = session.window(slots)
+    second = session.window(calls_for(max(first.us, first.own_us), plan, session.random))
+    return max(MIN_US, min(first.us, second.us), min(first.own_us, second.own_us))
+
+
+def measure(
+    subjects: Mapping[str, Session],
+    plan: Plan,
+    every: Mapping[str, int] | None = None,
+    best_us: float | None = None,
+) -> Samples:
+    """Windows of all subjects in turn: A B C A B C.
+
+    Args:
+        subjects: by name; the first one's secrets decide.
+        plan: how long.
+        every: subjects measured only in every n-th round.
+        best_us: the best baseline's time, next to which the first subject may be without hope.
+    """
+    every = every or {}
+    guesses = {name: warm_up(s, plan) for name, s in subjects.items()}
+    round_us = sum(max(g, plan.window_us) / every.get(n, 1) for n, g in guesses.items())
+    rounds = int(max(plan.least, min(plan.rounds, plan.budget_seconds * 1e6 / round_us)))
+    if best_us is not None and next(iter(guesses.values())) > plan.hopeless * best_us:
+        rounds = plan.least
+    samples = Samples({n: [] for n in subjects}, {n: [] for n in subjects})
+    for number in range(rounds):
+        for name, session in subjects.items():
+            if number % every.get(name, 1) == 0:
+                count = calls_for(guesses[name], plan, session.random)
+                window = session.window(count, twice=number == rounds - 1)
+                samples.us[name].append(max(MIN_US, window.us))
+                samples.own[name].append(window.own_us)
+    return samples
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A ratio and its 95 % confidence interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+def paired(candidate: Sequence[float], baselines: Mapping[str, Sequence[float]]) -> Interval:
+    """Best baseline over candidate, rounds resampled together where they were paired."""
+    best = min(baselines.values(), key=median)
+    ours, theirs = np.asarray(candidate), np.asarray(best)
+    generator = np.random.default_rng(len(ours) * 1000 + len(theirs))
+    picks = generator.integers(0, len(ours), (RESAMPLES, len(ours)))
+    if len(ours) == len(theirs):
+        others = picks
+    else:
+        others = generator.integers(0, len(theirs), (RESAMPLES, len(theirs)))
+    ratios: Array = np.median(theirs[others], axis=1) / np.median(ours[picks], axis=1)
+    low, high = np.quantile(ratios, [0.025, 0.975])
+    value = median(best) / median(candidate)
+    return Interval(value, float(min(low, value)), float(max(high, value)))
+
+
+def drifted(
+    cached: Mapping[str, Sequence[float]], sentinel: str, now: Sequence[float]
+) -> dict[str, tuple[float, ...]]:
+    """Cached baselines at the machine's present speed, which the sentinel shows."""
+    factor = median(now) / median(cached[sentinel])
+    scaled = {name: tuple(v * factor for v in values) for name, values in cached.items()}
+    return scaled | {sentinel: tuple(now)}
+
+
+def timing(
+    session: Session,
+    candidate: Sequence[float],
+    baselines: Mapping[str, Sequence[float]],
+    *,
+    warm: bool,
+    setup_us: float,
+    first_us: float,
+    memory: int,
+) -> Timing:
+    """The record."""
+    interval = paired(candidate, baselines)
+    return Timing(
+        workload=session.prepared.workload.name,
+        held_out=session.prepared.workload.held_out,
+        samples_us=tuple(candidate),
+        baselines_us={name: tuple(values) for name, values in baselines.items()},
+        speedup=interval.value,
+        low=interval.low,
+        high=interval.high,
+        setup_us=setup_us,
+        first_call_us=first_us,
+        memory_bytes=memory,
+        warm=warm,
+        load=os.getloadavg()[0],
+    )

@@ -1,0 +1,50 @@
+"""Shared memory on the judge's side."""
+
+import fcntl
+import mmap
+import os
+
+import numpy as np
+
+from kernelevolve.evaluation.layout import Array
+
+HUGE_PAGE = 2 << 20
+
+
+class Block:
+    """Anonymous memory that can be passed to a runner by its descriptor."""
+
+    def __init__(self, nbytes: int) -> None:
+        self.nbytes = max(nbytes, mmap.PAGESIZE)
+        self.fd = os.memfd_create("block", os.MFD_ALLOW_SEALING | os.MFD_CLOEXEC)
+        os.ftruncate(self.fd, self.nbytes)
+        seals = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW
+        fcntl.fcntl(self.fd, fcntl.F_ADD_SEALS, seals)
+        self._map = mmap.mmap(self.fd, self.nbytes)
+        if self.nbytes >= HUGE_PAGE:
+            self._map.madvise(mmap.MADV_HUGEPAGE)
+        self.bytes: Array = np.frombuffer(self._map, dtype=np.uint8)
+
+    def part(self, index: int, nbytes: int) -> Array:
+        """One of several equal parts."""
+        return self.bytes[index * nbytes : (index + 1) * nbytes]
+
+    def close(self) -> None:
+        """Forget it; runners that mapped it keep their view."""
+        os.close(self.fd)
+
+
+def sealed_copy(data: Array) -> int:
+    """A descriptor of the same bytes that nobody can change any more."""
+    fd = os.memfd_create("sealed", os.MFD_ALLOW_SEALING | os.MFD_CLOEXEC)
+    view = memoryview(data.data)
+    while view:
+        view = view[os.write(fd, view) :]
+    seals = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
+    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, seals)
+    return fd
+
+
+def same(a: Array, b: Array) -> bool:
+    """Whether two blocks of whole pages hold the same bytes."""
+    return bool(np.array_equal(a.view(np.uint64), b.view(np.uint64)))

@@ -1,0 +1,252 @@
+"""A task on a device lane: its reference runner, pools, baselines. In the judge."""
+
+import os
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+from statistics import median
+
+from kernelevolve.core.job import Finding, Limits
+from kernelevolve.core.target import TargetSpec
+from kernelevolve.core.task import Task, Workload
+from kernelevolve.evaluation import benchmark
+from kernelevolve.evaluation.benchmark import Plan
+from kernelevolve.evaluation.physics import Work
+from kernelevolve.evaluation.pool import REFERENCE_SECONDS, Preparation, Prepared, Refused
+from kernelevolve.evaluation.processes import Ended, Failed, Late, Runner
+from kernelevolve.evaluation.session import Session
+from kernelevolve.evaluation.verify import Broken, Wrong
+
+Fork = Callable[[], Runner]
+RING_BYTES = 256 << 20
+MAX_SLOTS = 8
+MEMORY_SHARE = 0.8
+COMPILE_SECONDS = 240.0
+Failure = (Failed, Ended, Late, Wrong, Broken)
+
+
+@dataclass(frozen=True)
+class Room:
+    """How much of the machine's memory judging takes, and what follows from it."""
+
+    slots: int
+    float64: bool
+    needed: int
+
+
+@dataclass
+class Context:
+    """Everything about one task that outlives one candidate."""
+
+    task: Task
+    spec: TargetSpec
+    baseline: str | None
+    fork: Fork
+    random: Random
+    perturb: bool = True
+    findings: list[Finding] = field(default_factory=list)
+    works: dict[str, Work] = field(default_factory=dict)
+    rooms: dict[str, Room] = field(default_factory=dict)
+    prepared: dict[str, Prepared] = field(default_factory=dict)
+    baselines: dict[str, dict[str, tuple[float, ...]]] = field(default_factory=dict)
+    runners: dict[str, Runner] = field(default_factory=dict)
+    sessions: dict[tuple[str, str], Session] = field(default_factory=dict)
+
+    def close(self) -> None:
+        """Kill its runners and free its memory."""
+        for runner in self.runners.values():
+            runner.close()
+        for session in self.sessions.values():
+            session.close()
+        for prepared in self.prepared.values():
+            prepared.close()
+
+    def runner(self, kind: str) -> Runner:
+        """The reference runner of a kind (`eager`, `compile`, `user`), with the task loaded."""
+        runner = self.runners.get(kind)
+        if runner is None or runner.closed:
+            runner = self.fork()
+            self.runners[kind] = runner
+            self._load(runner, report=kind == "eager")
+        return runner
+
+    def _load(self, runner: Runner, *, report: bool) -> None:
+        threads = self.spec.threads
+        runner.ask("setup", REFERENCE_SECONDS, cores=list(self.spec.cores), threads=threads)
+        blobs = self.blobs
+        fds = [_memory_file(data) for data in blobs.values()]
+        task = self.task.model_dump(mode="json")
+        try:
+            reply = runner.ask(
+                "source", REFERENCE_SECONDS, fds, task=task, threads=threads, blobs=list(blobs)
+            )
+        finally:
+            for fd in fds:
+                os.close(fd)
+        if report:
+            for effect in reply["effects"]:
+                self.find("side-effects", f"importing the task changed {effect[:300]}")
+            if printed := runner.log():
+                self.find("prints", f"importing the task printed: {printed[:200]}")
+
+    blobs: Mapping[str, bytes] = field(default_factory=dict)
+    """Contents of the task's captured inputs and program."""
+
+    def find(self, code: str, message: str) -> None:
+        """Add a warning once."""
+        finding = Finding(code=code, message=message)
+        if finding not in self.findings:
+            self.findings.append(finding)
+
+    def ready(self, workload: Workload) -> Prepared:
+        """The workload's pool, made at first use.
+
+        Raises:
+            Refused: it cannot be judged.
+        """
+        name = workload.name
+        if name not in self.prepared:
+            runner = self.runner("eager")
+            self._estimate(runner, workload)
+            room = self._room(workload)
+            self.rooms[name] = room
+            made = Preparation(
+                runner, self.task, workload, self.random, room.slots, self.perturb, room.float64
+            ).run()
+            self.prepared[name] = made
+            for finding in made.findings:
+                self.find(finding.code, finding.message)
+        return self.prepared[name]
+
+    def _estimate(self, runner: Runner, workload: Workload) -> None:
+        try:
+            reply = runner.ask("estimate", REFERENCE_SECONDS, workload=workload.name)
+            self.works[workload.name] = Work.parse(reply)
+        except Failed as error:
+            text = str(error.error.get("text", "")).split("\n")[0][:200]
+            self.find(
+                "estimate",
+                f"{workload.name}: memory and operations could not be estimated ({text})",
+            )
+            self.works[workload.name] = Work()
+
+    def _room(self, workload: Workload) -> Room:
+        """Shrink the ring, then drop the oracle, then refuse."""
+        work = self.works[workload.name]
+        inputs = max(1, work.held)
+        ring = min(2 * (self.spec.last_level_cache or RING_BYTES), RING_BYTES)
+        slots = max(2, min(MAX_SLOTS, ring // inputs))
+        outputs = 2 * work.outputs + 16 * work.output_elements
+        once = 4 * work.held + 2 * work.peak + outputs
+        oracle = 2 * work.peak + 2 * work.held
+        per_slot = 5 * inputs + outputs
+        available = int(MEMORY_SHARE * available_memory())
+        for count, float64 in ((slots, True), (2, True), (1, True), (1, False)):
+            needed = once + count * per_slot + (oracle if float64 else 0)
+            if needed <= available:
+                if (count, float64) != (slots, True):
+                    self.find(
+                        "memory",
+                        f"{workload.name}: {available >> 20} MB are free: the ring holds {count} "
+                        f"input sets{'' if float64 else ' and the oracle is float32'}",
+                    )
+                return Room(count, float64, needed)
+        raise Refused(
+            "memory",
+            f"{workload.name}: judging it needs about {needed / 1e9:.1f} GB of memory and "
+            f"{available / 1e9:.1f} GB are free; use smaller sizes",
+        )
+
+    def session(self, kind: str, workload: Workload) -> Session:
+        """A baseline on a workload, verified once.
+
+        Raises:
+            Failed, Ended, Late, Wrong, Broken: that baseline cannot be measured.
+        """
+        key = (kind, workload.name)
+        known = self.sessions.get(key)
+        if known is not None and not known.runner.closed:
+            return known
+        prepared = self.ready(workload)
+        runner = self.runner(kind)
+        if kind != "eager":
+            self._install(kind, runner, prepared)
+        session = Session.open(runner, self.task, prepared, self.random, COMPILE_SECONDS)
+        session.attach()
+        session.verify(1)
+        session.lenient = True
+        self.sessions[key] = session
+        return session
+
+    def _install(self, kind: str, runner: Runner, prepared: Prepared) -> None:
+        name = prepared.workload.name
+        if kind == "compile":
+            seed = prepared.state_seed
+            runner.ask(
+                "reference", REFERENCE_SECONDS, workload=name, seed=seed, perturb=self.perturb
+            )
+            runner.ask("compile", REFERENCE_SECONDS, workload=name)
+            return
+        runner.ask(
+            "baseline",
+            REFERENCE_SECONDS,
+            [prepared.state_fd],
+            workload=name,
+            source=self.baseline,
+            state=prepared.state.dump(),
+            seed=prepared.state_seed,
+            mutated=list(prepared.mutated),
+        )
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Baselines to measure."""
+        return ("eager", "compile", "user") if self.baseline else ("eager", "compile")
+
+    def all_sessions(self, workload: Workload) -> dict[str, Session]:
+        """Those baselines that work; a remark for each that does not."""
+        found: dict[str, Session] = {"eager": self.session("eager", workload)}
+        for kind in self.kinds[1:]:
+            try:
+                found[kind] = self.session(kind, workload)
+            except Failure as error:
+                text = str(error).split("\n")[0][:300]
+                self.find(f"baseline-{kind}", f"{workload.name}: no {kind} baseline: {text}")
+        return found
+
+    def measure_baselines(self, workload: Workload, plan: Plan) -> dict[str, tuple[float, ...]]:
+        """Cached samples by baseline."""
+        if workload.name not in self.baselines:
+            samples = benchmark.measure(self.all_sessions(workload), plan)
+            self.baselines[workload.name] = {k: tuple(v) for k, v in samples.us.items()}
+        return self.baselines[workload.name]
+
+    def best_baseline(self, workload: Workload) -> float:
+        """Median of the fastest cached baseline, microseconds."""
+        return min(median(v) for v in self.baselines[workload.name].values())
+
+
+def available_memory() -> int:
+    """Bytes that can be allocated without swapping."""
+    with suppress(OSError):
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable"):
+                return int(line.split()[1]) << 10
+    return 8 << 30
+
+
+def _memory_file(data: bytes) -> int:
+    fd = os.memfd_create("blob")
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+    os.lseek(fd, 0, os.SEEK_SET)
+    return fd
+
+
+def reference_limits(limits: Limits) -> Limits:
+    """The task is its user's own code: it may use more."""
+    wide = {"memory_bytes": 1 << 40, "processes": 1024, "file_bytes": 4 << 30}
+    return limits.model_copy(update=wide)

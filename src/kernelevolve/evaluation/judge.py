@@ -1,0 +1,229 @@
+"""The judge of one device lane: `python -m kernelevolve.evaluation.judge --fd N`.
+
+Trusted. It runs no code of a task or a candidate, takes nothing but JSON and raw bytes from what
+does, and holds what they must not know: seeds, expected outputs, clocks, the verdict. It ends,
+with everything that it started, when the process that started it is gone.
+"""
+
+import argparse
+import os
+import queue
+import socket
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from random import Random
+from typing import Any, NoReturn
+
+from kernelevolve.core.evaluation import Build, Evaluation, Stage, Status
+from kernelevolve.core.job import Admission, Finding, Job, Limits
+from kernelevolve.core.record import Record
+from kernelevolve.core.target import TargetSpec
+from kernelevolve.core.task import Task
+from kernelevolve.evaluation import admission, cgroup
+from kernelevolve.evaluation.context import Context, reference_limits
+from kernelevolve.evaluation.processes import Ended, Failed, Late, Lost, Runner, WarmParent
+from kernelevolve.evaluation.sandbox import Walls
+from kernelevolve.evaluation.trial import Trial
+from kernelevolve.evaluation.wire import Channel, Closed, Malformed
+
+KEPT_CONTEXTS = 2
+PRELOAD = ("torch", "kernelevolve.registry", "kernelevolve.evaluation.reference")
+
+
+class LaneSetup(Record):
+    """What a judge is told once, by the process that starts it."""
+
+    spec: TargetSpec
+    """The device."""
+    language: str
+    """Registry name; its module is imported before runners are forked."""
+    environment: dict[str, str]
+    """Of every runner of this lane."""
+    builds: str
+    """Folder of all builds."""
+    compiled: str
+    """Folder that keeps the baselines' compiled code between runs."""
+    limits: Limits
+    """Default limits, for the reference's runners too."""
+
+
+class Lane:
+    """Warm parents and the contexts of the tasks that were judged last."""
+
+    def __init__(self, setup: LaneSetup) -> None:
+        self.setup = setup
+        self.group = cgroup.Group(setup.limits.processes)
+        self._parents: dict[str, WarmParent] = {}
+        self._contexts: dict[str, Context] = {}
+        for role in ("reference", "candidate"):
+            self._parents[role] = self._start(role)
+
+    def _start(self, role: str) -> WarmParent:
+        language = f"kernelevolve.languages.{self.setup.language}"
+        builds = Path(self.setup.builds)
+        if role == "candidate":
+            walls = Walls(readable=[builds])
+            return WarmParent(role, walls, self.setup.environment, [*PRELOAD, language])
+        walls = Walls(writable=[Path(self.setup.compiled)], everything=True)
+        extra = {
+            "TORCHINDUCTOR_CACHE_DIR": self.setup.compiled,
+            "TORCHINDUCTOR_COMPILE_THREADS": "1",
+        }
+        return WarmParent(role, walls, {**self.setup.environment, **extra}, PRELOAD)
+
+    def fork_reference(self, limits: Limits) -> Runner:
+        """A runner for the task's own code."""
+        return self._parents["reference"].fork(reference_limits(limits))
+
+    def fork_candidate(self, build: Build, limits: Limits) -> Runner:
+        """A runner that sees no build but its own."""
+        cpu = int(40 * limits.run_seconds) * self.setup.spec.threads
+        hidden = self.setup.builds
+        runner = self._parents["candidate"].fork(limits, build.folder, hidden, cpu)
+        self.group.add(runner.init)
+        runner.go()
+        return runner
+
+    def context(
+        self, job: "Asked", *, seed: str, perturb: bool = True, keep: bool = True
+    ) -> Context:
+        """The task's context, made at first use; the least recently used one is dropped."""
+        key = f"{job.task.id}/{job.baseline or ''}/{perturb}/{seed if not keep else ''}"
+        context = self._contexts.pop(key, None) or Context(
+            task=job.task,
+            spec=self.setup.spec,
+            baseline=job.baseline,
+            fork=lambda: _gone(self.fork_reference(self.setup.limits)),
+            random=Random(f"{seed}/{perturb}"),
+            perturb=perturb,
+            blobs=job.blobs,
+        )
+        self._contexts[key] = context
+        while len(self._contexts) > KEPT_CONTEXTS:
+            self.drop(next(iter(self._contexts.values())))
+        return context
+
+    def drop(self, context: Context) -> None:
+        """Kill its runners."""
+        context.close()
+        self._contexts = {k: c for k, c in self._contexts.items() if c is not context}
+
+    def close(self) -> None:
+        """Kill everything."""
+        for context in list(self._contexts.values()):
+            self.drop(context)
+        for parent in self._parents.values():
+            parent.close()
+        self.group.close()
+
+
+def _gone(runner: Runner) -> Runner:
+    runner.go()
+    return runner
+
+
+class Asked:
+    """What a request says of the task."""
+
+    def __init__(self, task: Task, baseline: str | None, blobs: dict[str, bytes]) -> None:
+        self.task = task
+        self.baseline = baseline
+        self.blobs = blobs
+
+
+def measure(lane: Lane, body: dict[str, Any], fds: Sequence[int]) -> Evaluation:
+    """The evaluation of a built candidate."""
+    job = Job.model_validate(body["job"])
+    build = Build.model_validate(body["build"])
+    asked = Asked(job.task, job.baseline, _blobs(body, fds))
+    confirming = job.stage is Stage.CONFIRM
+    seed = job.seed if confirming else body["pool_seed"]
+    contexts: list[Context] = []
+
+    def context(*, perturb: bool) -> Context:
+        made = lane.context(asked, seed=seed, perturb=perturb, keep=not confirming)
+        contexts.append(made)
+        return made
+
+    trial = Trial(
+        job=job,
+        build=build,
+        context=context(perturb=True),
+        pristine=lambda: context(perturb=False),
+        fork=lambda: lane.fork_candidate(build, job.limits),
+    )
+    try:
+        return trial.run()
+    except (Lost, Failed, Ended, Late, Closed) as error:
+        for one in contexts:
+            lane.drop(one)
+        return Evaluation(status=Status.LOST, stage=trial.stage, message=f"harness: {error}")
+    finally:
+        if confirming:
+            for one in contexts:
+                lane.drop(one)
+
+
+def admit(lane: Lane, body: dict[str, Any], fds: Sequence[int]) -> Admission:
+    """Whether the task can be searched."""
+    task = Task.model_validate(body["task"])
+    asked = Asked(task, body["baseline"], _blobs(body, fds))
+    context = lane.context(asked, seed=body["pool_seed"])
+    try:
+        return admission.admit(context, body["pool_seed"])
+    except Lost as error:
+        lane.drop(context)
+        finding = Finding(code="harness", message=f"harness: {error}", fatal=True)
+        return Admission(admitted=False, findings=(finding,))
+
+
+def _blobs(body: dict[str, Any], fds: Sequence[int]) -> dict[str, bytes]:
+    return {
+        name: os.pread(fd, os.fstat(fd).st_size, 0)
+        for name, fd in zip(body["blobs"], fds, strict=True)
+    }
+
+
+REQUESTS = {"measure": measure, "admit": admit}
+
+
+def main() -> None:
+    """Serve until the other side is gone."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--fd", type=int, required=True)
+    channel = Channel(socket.socket(fileno=parser.parse_args().fd), takes_fds=True)
+    requests: queue.SimpleQueue[tuple[dict[str, Any], list[int]]] = queue.SimpleQueue()
+    setup = LaneSetup.model_validate(channel.receive().body)
+    _step_aside(setup.spec.cores)
+    lane = Lane(setup)
+    threading.Thread(target=_listen, args=(channel, requests, lane), daemon=True).start()
+    while True:
+        body, fds = requests.get()
+        answer = REQUESTS[body["op"]](lane, body, fds)
+        for fd in fds:
+            os.close(fd)
+        channel.send({"id": body["id"], "answer": answer.model_dump_json()})
+
+
+def _listen(
+    channel: Channel, requests: "queue.SimpleQueue[tuple[dict[str, Any], list[int]]]", lane: Lane
+) -> NoReturn:
+    """Pass requests on; at end of file end everything at once, whatever is going on."""
+    try:
+        while True:
+            requests.put(tuple(channel.receive()))  # type: ignore[arg-type]
+    except (Closed, Malformed):
+        lane.group.kill()
+        os._exit(0)
+
+
+def _step_aside(cores: Sequence[int]) -> None:
+    """Keep off the cores that are timed, where there are others."""
+    others = os.sched_getaffinity(0) - set(cores)
+    if others and cores:
+        os.sched_setaffinity(0, others)
+
+
+if __name__ == "__main__":
+    main()

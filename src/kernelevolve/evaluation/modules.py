@@ -1,0 +1,248 @@
+"""Reference and candidates as modules that the driver can call. Runs in runners only."""
+
+import inspect
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.util import module_from_spec, spec_from_file_location
+from io import BytesIO
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from kernelevolve.core.task import Workload
+from kernelevolve.evaluation.tensors import tree_map
+
+Call = Callable[[Any], Any]
+Loading = Literal["by_name", "by_order", "seeded", "none"]
+NOISE = 0.1
+
+
+def import_text(name: str, text: str, folder: Path) -> ModuleType:
+    """Import a module from text; it lies in a file so that tracebacks and compilers find it."""
+    path = folder / f"{name}.py"
+    path.write_text(text)
+    spec = spec_from_file_location(name, path)
+    assert spec is not None and spec.loader is not None
+    module = module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def matching(function: Callable[..., Any], workload: Workload) -> Any:
+    """Call with those sizes of the workload that the function has parameters for."""
+    parameters = inspect.signature(function).parameters
+    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        return function(**workload.sizes)
+    return function(**{k: v for k, v in workload.sizes.items() if k in parameters})
+
+
+@dataclass
+class Source:
+    """Where the reference's module and its inputs come from."""
+
+    module: ModuleType | None
+    captured: Sequence[Any] | None
+    program: Any
+
+    @classmethod
+    def load(
+        cls, text: str, captured: bytes | None, program: bytes | None, folder: Path
+    ) -> "Source":
+        """From a task's text or blobs."""
+        tensors = torch.load(BytesIO(captured), weights_only=True) if captured else None
+        exported = torch.export.load(BytesIO(program)) if program else None
+        return cls(import_text("task", text, folder) if text else None, tensors, exported)
+
+    def init_inputs(self, workload: Workload) -> Any:
+        """Constructor arguments: a list or tuple of positional ones, or a dict of named ones."""
+        function = getattr(self.module, "get_init_inputs", None)
+        return matching(function, workload) if function else []
+
+    def model(self, init_inputs: Any) -> nn.Module:
+        """The reference, newly made."""
+        if self.program is not None:
+            made: nn.Module = self.program.module()
+            return made
+        return construct(getattr(self.module, "Model"), init_inputs)  # noqa: B009
+
+    def inputs(self, workload: Workload, seed: int) -> list[Any]:
+        """Arguments of one call."""
+        torch.manual_seed(seed)
+        if self.program is not None and not workload.captured:
+            return _varied(list(self.program.example_inputs[0]), seed)
+        if workload.captured:
+            return _varied(list(self.captured or []), seed)
+        made = matching(getattr(self.module, "get_inputs"), workload)  # noqa: B009
+        return [made] if isinstance(made, Tensor) else list(made)
+
+
+def construct(model: Callable[..., nn.Module], init_inputs: Any) -> nn.Module:
+    """Call the class with positional or named arguments."""
+    if isinstance(init_inputs, Mapping):
+        return model(**init_inputs)
+    return model(*init_inputs)
+
+
+def _varied(inputs: list[Any], seed: int) -> list[Any]:
+    """Captured tensors with a little noise on the floats, so that no two calls are alike."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def vary(tensor: Tensor) -> Tensor:
+        if not tensor.is_floating_point():
+            return tensor.detach().clone()
+        noise = torch.randn(tensor.shape, generator=generator)
+        return (tensor.detach().float() * (1 + 0.02 * noise)).to(tensor.dtype)
+
+    varied: list[Any] = tree_map(vary, inputs)
+    return varied
+
+
+def set_mode(model: nn.Module, mode: str | None) -> None:
+    """Train, eval, or as it was made."""
+    if mode is not None:
+        model.train(mode == "train")
+
+
+@torch.no_grad()
+def perturb(model: nn.Module, seed: int, randomise: Mapping[str, Sequence[float]]) -> None:
+    """Move float parameters a little from their initial values; fill the named buffers."""
+    generator = torch.Generator().manual_seed(seed)
+    for parameter in model.parameters():
+        if parameter.is_floating_point() and parameter.numel():
+            values = parameter.detach().float()
+            spread = float(values.std()) if values.numel() > 1 else 0.0
+            scale = spread or float(values.abs().mean()) or 1.0
+            noise = torch.randn(parameter.shape, generator=generator)
+            parameter.add_((NOISE * scale * noise).to(parameter.dtype))
+    buffers = dict(model.named_buffers())
+    for name, (low, high) in randomise.items():
+        if name not in buffers:
+            raise ValueError(f"RANDOMISE names {name!r}; the buffers are {sorted(buffers)}")
+        fill = torch.rand(buffers[name].shape, generator=generator) * (high - low) + low
+        buffers[name].copy_(fill)
+
+
+def state_of(model: nn.Module) -> dict[str, Tensor]:
+    """Its `state_dict`, tensors only."""
+    return {k: v.detach() for k, v in model.state_dict().items() if isinstance(v, Tensor)}
+
+
+@torch.no_grad()
+def load_state(model: nn.Module, state: Mapping[str, Tensor]) -> tuple[Loading, dict[str, str]]:
+    """Give the reference's state to a candidate: by name, by order and shape, or not at all.
+
+    Returns:
+        How it went, and the candidate's name for each of the reference's names.
+    """
+    own = state_of(model)
+    if {k: v.shape for k, v in own.items()} == {k: v.shape for k, v in state.items()}:
+        model.load_state_dict(dict(state), strict=True)
+        return ("by_name" if state else "none"), {k: k for k in state}
+    shapes = [tuple(v.shape) for v in state.values()]
+    if state and [tuple(v.shape) for v in own.values()] == shapes:
+        for mine, theirs in zip(own.values(), state.values(), strict=True):
+            mine.copy_(theirs)
+        return "by_order", dict(zip(state, own, strict=True))
+    return "seeded", {}
+
+
+@dataclass
+class Subject:
+    """A module ready to be called by the driver, with its state and its input slots."""
+
+    model: nn.Module
+    run: Callable[..., Any]
+    backward: bool = False
+    names: dict[str, str] = field(default_factory=dict)
+    mutated: tuple[str, ...] = ()
+    slots: list[Any] = field(default_factory=list)
+    result: Any = None
+    snapshot: dict[str, Tensor] = field(default_factory=dict)
+
+    def remember(self) -> None:
+        """Keep the buffers, to be restored before verified calls."""
+        self.snapshot = {k: v.detach().clone() for k, v in self.model.named_buffers()}
+
+    @torch.no_grad()
+    def restore(self) -> None:
+        """Put the buffers back."""
+        for name, buffer in self.model.named_buffers():
+            if name in self.snapshot:
+                buffer.copy_(self.snapshot[name])
+
+    def changed_buffers(self) -> tuple[str, ...]:
+        """Names of those that the last calls changed."""
+        return tuple(
+            name
+            for name, buffer in self.model.named_buffers()
+            if name in self.snapshot and not torch.equal(buffer, self.snapshot[name])
+        )
+
+    def call(self, slot: Any) -> Any:
+        """One call on a slot's inputs: forward, and backward where the task asks for it."""
+        if not self.backward:
+            return self.run(*slot["args"])
+        output = self.run(*slot["args"])
+        theirs = {own: name for name, own in self.names.items()}
+        return [output, gradients(output, slot, self.model, theirs)]
+
+    def calls(self, start: int, count: int) -> float:
+        """`count` calls over the slots in turn; the last result is kept. Own clock, seconds."""
+        self.result = None
+        slots, call, ring = self.slots, self.call, len(self.slots)
+        result = None
+        with torch.set_grad_enabled(self.backward):
+            begun = time.perf_counter()
+            for index in range(start, start + count):
+                result = call(slots[index % ring])
+            took = time.perf_counter() - begun
+        self.result = result
+        return took
+
+    def outcome(self, *, buffers: bool) -> Any:
+        """What the verdict looks at: the last result, with mutated buffers where wanted."""
+        if not (buffers and self.mutated):
+            return self.result
+        own = dict(self.model.named_buffers())
+        changed = {name: own[self.names.get(name, name)] for name in self.mutated}
+        return [self.result, changed]
+
+
+def gradients(
+    output: Any, slot: Any, model: nn.Module, names: Mapping[str, str]
+) -> dict[str, Tensor]:
+    """Gradients of float inputs and parameters for the slot's secret cotangents."""
+    outputs = differentiable(output)
+    own = {names.get(name, name): p for name, p in model.named_parameters() if p.requires_grad}
+    wanted = {f"input[{i}]": a for i, a in enumerate(slot["args"]) if _takes_gradient(a)}
+    wanted |= dict(sorted(own.items()))
+    found = torch.autograd.grad(
+        outputs, list(wanted.values()), slot["cotangents"], allow_unused=True
+    )
+    return {
+        name: torch.zeros_like(tensor) if gradient is None else gradient
+        for (name, tensor), gradient in zip(wanted.items(), found, strict=True)
+    }
+
+
+def differentiable(output: Any) -> list[Tensor]:
+    """The output tensors that gradients flow through, in order."""
+    found: list[Tensor] = []
+
+    def keep(tensor: Tensor) -> Tensor:
+        if tensor.requires_grad:
+            found.append(tensor)
+        return tensor
+
+    tree_map(keep, output)
+    return found
+
+
+def _takes_gradient(value: object) -> bool:
+    return isinstance(value, Tensor) and value.requires_grad

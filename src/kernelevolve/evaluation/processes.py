@@ -1,0 +1,296 @@
+"""The judge's hold on its warm parents and runners: start, ask with a limit, stop, kill."""
+
+import ctypes
+import os
+import select
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from kernelevolve.core.job import Limits
+from kernelevolve.evaluation import sandbox
+from kernelevolve.evaluation.sandbox import Walls
+from kernelevolve.evaluation.wire import Channel, Closed, Expired, Malformed, pair
+
+START_SECONDS = 60.0
+LOG_TAIL = 3000
+STOP_SECONDS = 2.0
+LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+class Lost(Exception):
+    """Our own machinery failed."""
+
+
+class Ended(Exception):
+    """The runner's process ended; `code` is negative for a signal."""
+
+    def __init__(self, code: int, log: str) -> None:
+        super().__init__(f"ended with {code}")
+        self.code = code
+        self.log = log
+
+
+class Late(Exception):
+    """A request ran past its limit; the runner was killed."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"no answer within {seconds:g} s")
+        self.seconds = seconds
+
+
+class Failed(Exception):
+    """The module raised; `error` holds kind, type, text and trace."""
+
+    def __init__(self, error: Mapping[str, Any]) -> None:
+        super().__init__(str(error.get("text", ""))[:200])
+        self.error = error
+
+
+class WarmParent:
+    """A process with torch imported, in its sandbox, from which runners are forked."""
+
+    def __init__(
+        self, role: str, walls: Walls, environment: Mapping[str, str], preload: Sequence[str]
+    ) -> None:
+        ours, theirs = pair()
+        preloads = [f"--preload={name}" for name in preload]
+        command = [sys.executable, "-m", "kernelevolve.evaluation.warm"]
+        command += [f"--fd={theirs.fileno()}", f"--role={role}", *preloads]
+        self._log = os.memfd_create("warm")
+        self._process = subprocess.Popen(  # noqa: S603
+            sandbox.wrap(command, walls),
+            env=sandbox.environment(environment),
+            stdin=subprocess.DEVNULL,
+            stdout=self._log,
+            stderr=self._log,
+            pass_fds=[theirs.fileno()],
+        )
+        theirs.close()
+        self._channel = Channel(ours)
+        self._ready: dict[str, Any] | None = None
+
+    def ready(self) -> dict[str, Any]:
+        """Wait until it has imported everything."""
+        if self._ready is None:
+            try:
+                self._ready = self._channel.receive(START_SECONDS).body
+            except (Closed, Expired, Malformed) as error:
+                said = tail(self._log)
+                raise Lost(f"a warm parent did not start: {error or 'too slow'}\n{said}") from error
+        return self._ready
+
+    @property
+    def isolated(self) -> bool:
+        """Whether runners get namespaces of their own."""
+        return bool(self.ready()["isolated"])
+
+    def fork(self, limits: Limits, shown: str = "", hidden: str = "", cpu: int = 3600) -> "Runner":
+        """A new runner, which sees of the folder `hidden` only `shown`."""
+        body = {
+            "isolated": self.isolated,
+            "limits": limits.model_dump(),
+            "shown": shown,
+            "hidden": hidden,
+            "private_tmp": sandbox.state() == "bubblewrap",
+            "cpu_seconds": cpu,
+        }
+        control, theirs = pair()
+        status, init = pair()
+        log = os.memfd_create("log")
+        status.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+        try:
+            self._channel.send(body, [theirs.fileno(), init.fileno(), log])
+        except Closed as error:
+            raise Lost("a warm parent died") from error
+        finally:
+            theirs.close()
+            init.close()
+        return Runner(control, status, log, isolated=self.isolated)
+
+    def close(self) -> None:
+        """Kill it with every runner that it forked."""
+        self._process.kill()
+        self._process.wait()
+        self._channel.close()
+        os.close(self._log)
+
+
+class Runner:
+    """One forked runner."""
+
+    def __init__(
+        self, control: socket.socket, status: socket.socket, log: int, *, isolated: bool
+    ) -> None:
+        self._channel = Channel(control, cap=4 << 20)
+        self._status = Channel(status, cap=4096)
+        self._log = log
+        self._isolated = isolated
+        self._poll = select.poll()
+        self.init = _sender(status)
+        self._handle = os.pidfd_open(self.init)
+        for channel in (self._channel, self._status):
+            self._poll.register(channel, select.POLLIN)
+        self.closed = False
+
+    def go(self) -> None:
+        """Let it start; before that it holds still to be put under limits."""
+        self._status.send({"go": True})
+
+    def ask(self, op: str, seconds: float, fds: Sequence[int] = (), **body: Any) -> dict[str, Any]:
+        """Send a request and wait for its answer.
+
+        Raises:
+            Ended: the process ended instead; it is closed.
+            Late: no answer came in time; it is killed.
+            Failed: the module raised; it can be asked again.
+            Malformed: the answer is not in the protocol.
+        """
+        try:
+            self._channel.send({"op": op, **body}, fds)
+        except Closed:
+            self._raise_ended()
+        reply = self._reply(seconds)
+        if "error" in reply:
+            raise Failed(reply["error"] if isinstance(reply["error"], dict) else {})
+        return reply
+
+    def window(self, seconds: float, **body: Any) -> tuple[float, float]:
+        """Time `calls` by the judge's own clock; the runner's own figure comes second."""
+        begun = time.perf_counter()
+        reply = self.ask("calls", seconds, **body)
+        took = time.perf_counter() - begun
+        return took, float(reply.get("took", 0.0))
+
+    def _reply(self, seconds: float) -> dict[str, Any]:
+        deadline = time.monotonic() + seconds
+        left = seconds
+        while left > 0:
+            events = dict(self._poll.poll(left * 1000))
+            if self._channel.fileno() in events:
+                try:
+                    return self._channel.receive(max(left, 1.0)).body
+                except Closed:
+                    self._raise_ended()
+                except Expired:
+                    break
+            if events:
+                self._raise_ended()
+            left = deadline - time.monotonic()
+        self.close()
+        raise Late(seconds)
+
+    def _raise_ended(self) -> None:
+        try:
+            code = int(self._status.receive(STOP_SECONDS).body.get("ended", 0))
+        except (Closed, Expired, Malformed):
+            code = -signal.SIGKILL
+        log = tail(self._log)
+        self.close()
+        raise Ended(code, log)
+
+    def log(self) -> str:
+        """The end of what it printed."""
+        return tail(self._log)
+
+    def tree(self) -> list[int]:
+        """Processes of the runner, without its init."""
+        return descendants(self.init)
+
+    def stop(self) -> None:
+        """Halt every process of the tree and wait until each stands still."""
+        pids = self.tree()
+        for pid in pids:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGSTOP)
+        deadline = time.monotonic() + STOP_SECONDS
+        while time.monotonic() < deadline and not all(_stands(pid) for pid in pids):
+            time.sleep(0.0001)
+
+    def go_on(self) -> None:
+        """Undo `stop`."""
+        for pid in self.tree():
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
+
+    def memory(self) -> tuple[int, int]:
+        """Resident bytes of the runner now, and their peak."""
+        pids = self.tree()
+        if not pids:
+            return 0, 0
+        with suppress(OSError):
+            lines = Path(f"/proc/{pids[0]}/status").read_text().splitlines()
+            fields = dict(line.split(":", 1) for line in lines if ":" in line)
+            now, peak = (int(fields[k].split()[0]) << 10 for k in ("VmRSS", "VmHWM"))
+            return now, peak
+        return 0, 0
+
+    def close(self) -> None:
+        """Kill the whole tree and wait until it is gone."""
+        if self.closed:
+            return
+        self.closed = True
+        others = [] if self._isolated else self.tree()
+        for pid in others:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self._handle, signal.SIGKILL)
+        select.select([self._handle], [], [], STOP_SECONDS)
+        os.close(self._handle)
+        os.close(self._log)
+        self._channel.close()
+        self._status.close()
+
+
+def _sender(status: socket.socket) -> int:
+    """Process number, as seen from here, of whoever sent the first message."""
+    status.settimeout(START_SECONDS)
+    space = socket.CMSG_SPACE(struct.calcsize("3i"))
+    try:
+        data, ancillary, _, _ = status.recvmsg(4096, space)
+    except OSError as error:
+        raise Lost(f"a runner did not start: {error}") from error
+    if b'"hello"' not in data:
+        raise Lost(f"a runner did not start: {data[4:].decode(errors='replace')}")
+    for level, kind, payload in ancillary:
+        if level == socket.SOL_SOCKET and kind == socket.SCM_CREDENTIALS:
+            return int(struct.unpack("3i", payload[: struct.calcsize("3i")])[0])
+    raise Lost("a runner came without credentials")
+
+
+def tail(fd: int) -> str:
+    """The end of what was written to a memory file."""
+    size = os.fstat(fd).st_size
+    data = os.pread(fd, LOG_TAIL, max(0, size - LOG_TAIL))
+    return data.decode(errors="replace").strip()
+
+
+def descendants(pid: int) -> list[int]:
+    """Children, their children, and so on."""
+    found: list[int] = []
+    pending = [pid]
+    while pending:
+        current = pending.pop()
+        with suppress(OSError):
+            for task in Path(f"/proc/{current}/task").iterdir():
+                text = (task / "children").read_text()
+                children = [int(word) for word in text.split()]
+                found += children
+                pending += children
+    return found
+
+
+def _stands(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except OSError:
+        return True
+    return state in "TtZX"

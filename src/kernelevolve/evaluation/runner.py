@@ -1,0 +1,165 @@
+"""The driver in every forked runner: loads a module, calls it, leaves raw buffers.
+
+It answers the judge's requests one after the other. Whatever the module does here is only data
+to the judge: nothing in this process knows a seed, an expected output or a verdict.
+"""
+
+import gc
+import os
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from kernelevolve import registry
+from kernelevolve.core.evaluation import Build
+from kernelevolve.core.task import Task
+from kernelevolve.evaluation import modules
+from kernelevolve.evaluation.layout import Layout
+from kernelevolve.evaluation.modules import Subject
+from kernelevolve.evaluation.tensors import Memory, Unsupported, flatten, layout_of
+from kernelevolve.evaluation.wire import Channel, Closed
+
+Request = dict[str, Any]
+Reply = dict[str, Any]
+LAST_LINES = 30
+OWN_FRAMES = (str(Path(__file__).parent), "/torch/nn/modules/module.py")
+
+
+class Runner:
+    """Subjects by workload, and the requests about them."""
+
+    def __init__(self, channel: Channel) -> None:
+        self.channel = channel
+        self.subjects: dict[str, Subject] = {}
+        self.memories: list[Memory] = []
+        self.scratch: list[Tensor] = []
+
+    def serve(self) -> None:
+        """Answer until the judge closes."""
+        with suppress(Closed):
+            while True:
+                body, fds = self.channel.receive()
+                try:
+                    reply = getattr(self, f"do_{body['op']}")(body, fds)
+                except BaseException as error:  # noqa: BLE001 - the module's failure is the answer
+                    reply = {"error": failure(error)}
+                for fd in fds:
+                    os.close(fd)
+                self.channel.send(reply)
+
+    def do_setup(self, body: Request, fds: Sequence[int]) -> Reply:
+        """Affinity and threads, equal for every runner of a lane."""
+        if body["cores"]:
+            os.sched_setaffinity(0, body["cores"])
+        torch.set_num_threads(body["threads"])
+        gc.disable()
+        return {}
+
+    def do_load(self, body: Request, fds: Sequence[int]) -> Reply:
+        """A candidate: build folder, language, and the reference's state in shared memory."""
+        task = Task.model_validate(body["task"])
+        build = Build.model_validate(body["build"])
+        try:
+            model = registry.load("language", body["language"])().load(build, task)
+        except (AttributeError, SyntaxError) as error:
+            return {"error": failure(error) | {"kind": "invalid"}}
+        return self.adopt(model, task, body, fds)
+
+    def adopt(
+        self, model: Callable[..., nn.Module], task: Task, body: Request, fds: Sequence[int]
+    ) -> Reply:
+        """Construct, load state by the ladder, prepare; timed as setup."""
+        layout = Layout.parse(body["state"])
+        given = Memory.map(fds[0], layout.nbytes, private=True).read(layout)
+        torch.manual_seed(body["seed"])
+        made = modules.construct(model, given["init"])
+        modules.set_mode(made, task.mode)
+        begun = time.perf_counter()
+        loading, names = modules.load_state(made, given["state"])
+        prepare = getattr(made, "prepare", None)
+        if callable(prepare):
+            prepare()
+        setup = time.perf_counter() - begun
+        subject = Subject(made, made, task.backward, names, tuple(body["mutated"]))
+        subject.remember()
+        self.subjects[body["workload"]] = subject
+        own = {name: list(v.shape) for name, v in modules.state_of(made).items()}
+        return {"loading": loading, "setup": setup, "own": own}
+
+    def do_attach(self, body: Request, fds: Sequence[int]) -> Reply:
+        """Input slots, one after the other in shared memory."""
+        layout = Layout.parse(body["layout"])
+        memory = Memory.map(fds[0], layout.nbytes * body["count"])
+        subject = self.subjects[body["workload"]]
+        slots = [memory.read(layout, layout.nbytes * i) for i in range(body["count"])]
+        for slot in slots:
+            for argument in slot["args"]:
+                if subject.backward and _is_float(argument):
+                    argument.requires_grad_()
+        subject.slots = slots
+        self.memories.append(memory)
+        return {}
+
+    def do_calls(self, body: Request, fds: Sequence[int]) -> Reply:
+        """A window: `count` calls over the slots from `start`; also what verification uses."""
+        return {"took": self.subjects[body["workload"]].calls(body["start"], body["count"])}
+
+    def do_restore(self, body: Request, fds: Sequence[int]) -> Reply:
+        """Put buffers back, collect garbage, and leave freed memory that holds no useful value."""
+        subject = self.subjects[body["workload"]]
+        subject.result = None
+        subject.restore()
+        gc.collect(0)
+        self.scratch = [torch.full((n,), 0xFF, dtype=torch.uint8) for n in body["poison"]]
+        self.scratch = []
+        return {}
+
+    def do_outcome(self, body: Request, fds: Sequence[int]) -> Reply:
+        """Describe the last result and, where memory is given, copy it there."""
+        subject = self.subjects[body["workload"]]
+        tree, tensors = flatten(subject.outcome(buffers=body["buffers"]))
+        layout = layout_of(tree, tensors, keep_strides=False)
+        reply = layout.dump() | {
+            "strides": [list(t.stride()) for t in tensors],
+            "types": [type_name(t) for t in tensors],
+            "devices": [t.device.type for t in tensors],
+            "aliases": [any(m.holds(t) for m in self.memories) for t in tensors],
+        }
+        if fds and layout.nbytes <= body["nbytes"]:
+            Memory.map(fds[0], body["nbytes"]).write(layout, tensors)
+        return reply
+
+
+def type_name(tensor: Tensor) -> str:
+    """`Tensor` for plain tensors and parameters, else the name of the subclass."""
+    plain = type(tensor) in (Tensor, nn.Parameter)
+    return "Tensor" if plain else type(tensor).__name__
+
+
+def _is_float(value: object) -> bool:
+    return isinstance(value, Tensor) and value.is_floating_point()
+
+
+def failure(error: BaseException) -> dict[str, Any]:
+    """What went wrong, for a person: the exception and the frames that are the module's own."""
+    text = str(error)
+    kind = "unsupported" if isinstance(error, Unsupported) else "exception"
+    if isinstance(error, MemoryError) or "can't allocate memory" in text:
+        kind = "memory"
+    frames = [
+        f"  {Path(f.filename).name}:{f.lineno} in {f.name}: {f.line}"
+        for f in traceback.extract_tb(error.__traceback__)
+        if not any(own in f.filename for own in OWN_FRAMES)
+    ]
+    return {
+        "kind": kind,
+        "type": type(error).__name__,
+        "text": text[:4000],
+        "trace": "\n".join(frames[-LAST_LINES:])[-4000:],
+    }

@@ -1,0 +1,106 @@
+"""What builds and runners are allowed: bubblewrap's arguments, or the lack of it, in words."""
+
+import functools
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+SYSTEM = ("/usr", "/bin", "/lib", "/lib64", "/lib32", "/sbin", "/sys", "/opt")
+ETC = ("ld.so.cache", "ld.so.conf", "ld.so.conf.d", "alternatives", "localtime", "passwd", "group")
+PASSED = ("LANG", "LC_ALL", "PATH", "CC", "CXX", "XDG_CACHE_HOME")
+
+
+@dataclass(frozen=True)
+class Walls:
+    """What one sandbox sees of the machine."""
+
+    readable: Sequence[Path] = ()
+    """Besides the system and Python itself."""
+    writable: Sequence[Path] = ()
+    everything: bool = False
+    """The whole root, read-only: for the task's own code, never for a candidate's."""
+
+
+@functools.cache
+def state() -> Literal["bubblewrap", "none"]:
+    """Whether bubblewrap works here."""
+    if shutil.which("bwrap") is None:
+        return "none"
+    probe = ["bwrap", "--unshare-all", "--ro-bind", "/", "/", "--dev", "/dev", "true"]
+    done = subprocess.run(probe, capture_output=True, check=False)  # noqa: S603
+    return "bubblewrap" if done.returncode == 0 else "none"
+
+
+def sandbox_state() -> str:
+    """One line for `doctor`: what protects this machine from candidates."""
+    if state() == "bubblewrap":
+        return "bubblewrap: no network, read-only system, own processes, private scratch"
+    return "none: install bubblewrap (apt-get install bubblewrap) and allow user namespaces"
+
+
+def remark() -> tuple[str, ...]:
+    """What every evaluation must say where the sandbox is missing."""
+    if state() == "bubblewrap":
+        return ()
+    return ("not sandboxed: bubblewrap is missing or not permitted on this machine",)
+
+
+def wrap(command: Sequence[str], walls: Walls, folder: Path = Path("/tmp")) -> list[str]:  # noqa: S108
+    """The command inside its walls; as it is where there is no bubblewrap."""
+    if state() == "none":
+        return list(command)
+    binds = ["--ro-bind", "/", "/"] if walls.everything else _minimal()
+    arguments = ["bwrap", "--unshare-all", "--die-with-parent", "--new-session", *binds]
+    arguments += ["--dev", "/dev", "--proc", "/proc", "--tmpfs", "/tmp", "--tmpfs", "/dev/shm"]  # noqa: S108
+    for path in walls.readable:
+        arguments += ["--ro-bind", str(path), str(path)]
+    for path in walls.writable:
+        arguments += ["--bind", str(path), str(path)]
+    return [*arguments, "--chdir", str(folder), "--", *command]
+
+
+def _minimal() -> list[str]:
+    arguments: list[str] = []
+    for path in (*SYSTEM, *(f"/etc/{name}" for name in ETC)):
+        arguments += ["--ro-bind-try", path, path]
+    for folder in _python():
+        arguments += ["--ro-bind", folder, folder]
+    return arguments
+
+
+@functools.cache
+def _python() -> tuple[str, ...]:
+    """Folders of this Python, its packages and this package."""
+    own = str(Path(__file__).resolve().parents[1])
+    found = [sys.prefix, sys.base_prefix, str(Path(sys.executable).resolve().parents[1])]
+    found += [p for p in sys.path if p.endswith("-packages") and Path(p).is_dir()]
+    covered = ("/usr", "/opt", "/lib")
+    outside = dict.fromkeys(p for p in [*found, own] if not p.startswith(covered))
+    return tuple(outside)
+
+
+def environment(extra: Mapping[str, str]) -> dict[str, str]:
+    """A scrubbed environment: what a toolchain needs, and what is given."""
+    kept = {k: os.environ[k] for k in PASSED if k in os.environ}  # noqa: TID251
+    paths = [p for p in sys.path if p.endswith("/src")]
+    return {
+        "PATH": "/usr/local/bin:/usr/bin:/bin",
+        "LANG": "C.UTF-8",
+        **kept,
+        "HOME": "/tmp",  # noqa: S108
+        "TMPDIR": "/tmp",  # noqa: S108
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONNOUSERSITE": "1",
+        "PYTHONPATH": ":".join(paths),
+        **extra,
+    }
+
+
+def home() -> Path:
+    """The user's, for our own processes, which use the same caches as this one."""
+    return Path.home()

@@ -1,0 +1,191 @@
+"""One runner on one workload: fill its slots, call it, take and judge its outputs. In the judge."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+from kernelevolve.core.task import Task
+from kernelevolve.evaluation.blocks import Block, same
+from kernelevolve.evaluation.layout import Array, Layout
+from kernelevolve.evaluation.pool import Prepared
+from kernelevolve.evaluation.processes import Runner
+from kernelevolve.evaluation.verify import Broken, Verifier, Wrong
+
+PAUSE_SECONDS = 0.001
+POISON = 0xFF
+POISON_LIMIT = 64 << 20
+CALIBRATIONS = 8
+
+
+@dataclass
+class Window:
+    """One timed batch."""
+
+    us: float
+    """Per call, by the judge's clock."""
+    own_us: float
+    """Per call, by the runner's."""
+
+
+@dataclass
+class Session:
+    """The same steps for a candidate and for a baseline, so that neither is favoured."""
+
+    runner: Runner
+    task: Task
+    prepared: Prepared
+    random: Random
+    seconds: float
+    ring: Block
+    outbox: Block
+    arrangement: list[int] = field(default_factory=list)
+    overhead: float = 0.0
+    verifiers: dict[bool, Verifier] = field(default_factory=dict)
+    passed: dict[int, Array] = field(default_factory=dict)
+    lenient: bool = False
+    """A baseline that was verified once: later faults are noted, not raised."""
+    faults: set[str] = field(default_factory=set)
+
+    @classmethod
+    def open(
+        cls, runner: Runner, task: Task, prepared: Prepared, random: Random, seconds: float
+    ) -> "Session":
+        """Memory for its slots and outputs."""
+        ring = Block(prepared.inputs.nbytes * len(prepared.contents))
+        outbox = Block(prepared.outputs.nbytes)
+        return cls(runner, task, prepared, random, seconds, ring, outbox)
+
+    def close(self) -> None:
+        """Free the memory."""
+        self.ring.close()
+        self.outbox.close()
+
+    def attach(self) -> None:
+        """Fill the slots with the pool's contents in a secret order, and map them there."""
+        count = len(self.prepared.contents)
+        self.arrangement = self.random.sample(range(count), count)
+        for slot in range(count):
+            self._slot(slot)[:] = self.prepared.contents[self.arrangement[slot]]
+        self.outbox.bytes[:] = POISON
+        self._ask("attach", [self.ring.fd], layout=self.prepared.inputs.dump(), count=count)
+
+    def _slot(self, slot: int) -> Array:
+        return self.ring.part(slot, self.prepared.inputs.nbytes)
+
+    def _ask(self, op: str, fds: Sequence[int] = (), **body: Any) -> dict[str, Any]:
+        return self.runner.ask(op, self.seconds, fds, workload=self.prepared.workload.name, **body)
+
+    def calibrate(self) -> None:
+        """What an empty window costs."""
+        name = self.prepared.workload.name
+        empty = [
+            self.runner.window(self.seconds, workload=name, start=0, count=0)[0]
+            for _ in range(CALIBRATIONS)
+        ]
+        self.overhead = sorted(empty)[len(empty) // 4]
+
+    def verify(self, sets: int) -> float:
+        """Verify single calls on several slots; the first call's time in microseconds.
+
+        Raises:
+            Wrong: an output is not what it should be.
+            Broken: a rule was broken.
+        """
+        slots = self.random.sample(range(len(self.arrangement)), min(sets, len(self.arrangement)))
+        first = 0.0
+        for number, slot in enumerate(slots):
+            window = self._window(slot, 1, buffers=bool(self.prepared.mutated), twice=number == 0)
+            first = first or window.us
+        return first
+
+    def window(self, count: int, *, twice: bool = False) -> Window:
+        """A timed batch of `count` calls from a secret slot; the last call is verified."""
+        return self._window(
+            self.random.randrange(len(self.arrangement)), count, buffers=False, twice=twice
+        )
+
+    def _window(self, start: int, count: int, *, buffers: bool, twice: bool) -> Window:
+        sizes = [leaf.span for leaf in self.prepared.plain.leaves if 0 < leaf.span < POISON_LIMIT]
+        self._ask("restore", poison=sizes[:8])
+        name = self.prepared.workload.name
+        took, own = self.runner.window(self.seconds, workload=name, start=start, count=count)
+        last = (start + count - 1) % len(self.arrangement)
+        if count == 1 or not self.prepared.buffers_matter:
+            self._judge(last, buffers=buffers, twice=twice)
+        return Window((took - self.overhead) / count * 1e6, own / count * 1e6)
+
+    def _judge(self, slot: int, *, buffers: bool, twice: bool) -> None:
+        try:
+            self._settle(slot, buffers=buffers, twice=twice)
+        except (Wrong, Broken) as error:
+            if not self.lenient:
+                raise
+            self.faults.add(str(error))
+            self.runner.go_on()
+
+    def _settle(self, slot: int, *, buffers: bool, twice: bool) -> None:
+        """Judge the last outputs, then move contents about while the runner stands still."""
+        verifier = self.verifiers.get(buffers)
+        if verifier is None:
+            verifier = self.prepared.verifier(self.task, buffers=buffers)
+            self.verifiers[buffers] = verifier
+        self._take(verifier, buffers=buffers)
+        if twice:
+            early = self.outbox.bytes.copy()
+            time.sleep(PAUSE_SECONDS)
+            self._take(verifier, buffers=buffers)
+            if not same(early, self.outbox.bytes):
+                raise Broken("an output still changed after forward had returned")
+        self.runner.stop()
+        self._compare(verifier, slot, buffers=buffers)
+        other = self.random.randrange(len(self.arrangement))
+        self._check_inputs({slot, other})
+        self._swap(slot, other)
+        self.runner.go_on()
+
+    def _take(self, verifier: Verifier, *, buffers: bool) -> None:
+        reply = self._ask("outcome", [self.outbox.fd], buffers=buffers, nbytes=self.outbox.nbytes)
+        got = verifier.header(reply, may_alias=self.prepared.may_alias)
+        _flag_strides(verifier, got, reply)
+
+    def _compare(self, verifier: Verifier, slot: int, *, buffers: bool) -> None:
+        content = self.arrangement[slot]
+        known = self.passed.get(content)
+        if not buffers and known is not None and same(known, self.outbox.bytes):
+            return
+        expected = self.prepared.expected[content][: len(verifier.layout.leaves)]
+        try:
+            verifier.check(expected, self.outbox.bytes)
+        except Wrong as error:
+            raise Wrong(f"workload {self.prepared.workload.name!r}: {error}") from error
+        if not buffers:
+            self.passed[content] = self.outbox.bytes.copy()
+
+    def _check_inputs(self, slots: set[int]) -> None:
+        if self.prepared.mutates_inputs:
+            return
+        for slot in slots:
+            if not same(self._slot(slot), self.prepared.contents[self.arrangement[slot]]):
+                raise Broken("forward changes its inputs; the reference leaves them as they are")
+
+    def _swap(self, a: int, b: int) -> None:
+        arrangement = self.arrangement
+        arrangement[a], arrangement[b] = arrangement[b], arrangement[a]
+        if a != b or self.prepared.mutates_inputs:
+            for slot in (a, b):
+                self._slot(slot)[:] = self.prepared.contents[arrangement[slot]]
+        if self.prepared.mutates_inputs:
+            for slot, content in enumerate(arrangement):
+                self._slot(slot)[:] = self.prepared.contents[content]
+
+    def finish(self) -> None:
+        """All inputs must be as they were given."""
+        self._check_inputs(set(range(len(self.arrangement))))
+
+
+def _flag_strides(verifier: Verifier, got: Layout, reply: dict[str, Any]) -> None:
+    for leaf, strides in zip(got.leaves, reply["strides"], strict=True):
+        if list(leaf.stride) != strides and leaf.elements > 1:
+            verifier.flags.add("strides")

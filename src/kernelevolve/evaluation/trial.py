@@ -1,0 +1,332 @@
+"""One candidate before the judge: load, verify, time, diagnose. In the judge."""
+
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from random import Random
+from statistics import geometric_mean
+from typing import Any
+
+from kernelevolve.core.evaluation import (
+    TIMED,
+    Build,
+    Diagnosis,
+    ErrorReport,
+    Evaluation,
+    Flag,
+    Stage,
+    Status,
+    Timing,
+)
+from kernelevolve.core.job import Job
+from kernelevolve.core.task import Workload
+from kernelevolve.evaluation import benchmark, lease, physics, sandbox
+from kernelevolve.evaluation.context import Context
+from kernelevolve.evaluation.layout import paths
+from kernelevolve.evaluation.pool import Prepared, Refused
+from kernelevolve.evaluation.processes import Ended, Failed, Late, Runner
+from kernelevolve.evaluation.session import Session
+from kernelevolve.evaluation.verify import Broken, Wrong
+from kernelevolve.evaluation.wire import Malformed
+
+SETS = 4
+CONFIRM_SETS = 8
+MEMORY_SIGNS = ("bad_alloc", "can't allocate memory", "Cannot allocate memory", "MemoryError")
+
+
+class Verdict(Exception):
+    """Ends a trial with a status."""
+
+    def __init__(self, status: Status, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+@dataclass
+class Trial:
+    """What one job needs and what was found so far."""
+
+    job: Job
+    build: Build
+    context: Context
+    pristine: Callable[[], Context]
+    """The same task with parameters as constructed, for candidates whose state is their own."""
+    fork: Callable[[], Runner]
+    sessions: dict[str, Session] = field(default_factory=dict)
+    setup_us: dict[str, float] = field(default_factory=dict)
+    first_us: dict[str, float] = field(default_factory=dict)
+    resident: int = 0
+    stage: Stage = Stage.VERIFY
+    stages_ms: dict[str, float] = field(default_factory=dict)
+    flags: dict[str, str] = field(default_factory=dict)
+    remarks: list[str] = field(default_factory=list)
+    incompatible: str = ""
+    device_seconds: float = 0.0
+
+    def run(self) -> Evaluation:
+        """The evaluation; never raises for a bad candidate.
+
+        Raises:
+            Lost: our own machinery failed.
+        """
+        with ExitStack() as stack:
+            try:
+                return self._judge(stack)
+            except Verdict as verdict:
+                return self._evaluation(verdict.status, str(verdict))
+            except Refused as error:
+                text = f"the task cannot be judged: {error}"
+                return self._evaluation(Status.INVALID, text)
+
+    def _judge(self, stack: ExitStack) -> Evaluation:
+        workloads = self._workloads()
+        with self._clock("pool"):
+            for workload in workloads:
+                self.context.ready(workload)
+        with self._judged():
+            with self._clock("fork"):
+                runner = self.fork()
+                stack.callback(runner.close)
+                cores, threads = list(self.job.target.cores), self.job.target.threads
+                runner.ask("setup", self._seconds, cores=cores, threads=threads)
+            with self._clock("load"):
+                prepared = [self._load(runner, w) for w in workloads]
+                self.resident = runner.memory()[0]
+            with self._clock("verify"):
+                for one in prepared:
+                    self._verify(runner, one, stack)
+        if self.job.stage not in TIMED:
+            return self._evaluation(Status.OK)
+        self.stage = self.job.stage
+        return self._time(runner, workloads)
+
+    @property
+    def _seconds(self) -> float:
+        return self.job.limits.run_seconds
+
+    @property
+    def _confirming(self) -> bool:
+        return self.job.stage is Stage.CONFIRM
+
+    def _workloads(self) -> tuple[Workload, ...]:
+        return self.job.task.workloads if self._confirming else self.job.task.shown
+
+    @contextmanager
+    def _clock(self, name: str) -> Iterator[None]:
+        begun = time.perf_counter()
+        try:
+            yield
+        finally:
+            spent = (time.perf_counter() - begun) * 1e3
+            self.stages_ms[name] = self.stages_ms.get(name, 0.0) + spent
+
+    @contextmanager
+    def _judged(self) -> Iterator[None]:
+        """Turn what the candidate's runner did into a verdict."""
+        try:
+            yield
+        except Failed as error:
+            raise _raised(error.error) from error
+        except Ended as error:
+            raise _ended(error) from error
+        except Late as error:
+            raise Verdict(
+                Status.TIMEOUT,
+                f"no end within the limit of {error.seconds:g} s; an endless loop, or far too slow",
+            ) from error
+        except Wrong as error:
+            if self.incompatible:
+                text = f"{self.incompatible}\nwith its own initial state: {error}"
+                raise Verdict(Status.INCOMPATIBLE_STATE, text) from error
+            raise Verdict(Status.WRONG, str(error)) from error
+        except Broken as error:
+            raise Verdict(Status.REJECTED, str(error)) from error
+        except (Malformed, KeyError, TypeError, IndexError, ValueError) as error:
+            text = f"the runner broke the harness's protocol: {error!r}"
+            raise Verdict(Status.REJECTED, text) from error
+
+    def _load(self, runner: Runner, workload: Workload) -> Prepared:
+        prepared = self.context.prepared[workload.name]
+        reply = self._ask_load(runner, prepared)
+        if reply["loading"] == "seeded":
+            self._remark_incompatible(prepared, reply["own"])
+            prepared = self.pristine().ready(workload)
+            reply = self._ask_load(runner, prepared)
+        if reply["loading"] == "by_order":
+            self.flags["state_by_order"] = "parameters were matched by order and shape, not by name"
+        self.setup_us[workload.name] = float(reply["setup"]) * 1e6
+        return prepared
+
+    def _ask_load(self, runner: Runner, prepared: Prepared) -> dict[str, Any]:
+        task = self.job.task.model_copy(update={"source": "", "program": None, "captured": None})
+        return runner.ask(
+            "load",
+            self._seconds,
+            [prepared.state_fd],
+            task=task.model_dump(mode="json"),
+            build=self.build.model_dump(mode="json"),
+            language=self.job.candidate.language,
+            workload=prepared.workload.name,
+            state=prepared.state.dump(),
+            seed=prepared.state_seed,
+            mutated=list(prepared.mutated),
+        )
+
+    def _remark_incompatible(self, prepared: Prepared, own: object) -> None:
+        entries = dict(prepared.state.tree["dict"])["state"]["dict"]
+        theirs = {k: list(prepared.state.leaves[t["tensor"]].shape) for k, t in entries}
+        mine = own if isinstance(own, dict) else {}
+        differing = sorted(k for k in {*theirs, *mine} if theirs.get(k) != mine.get(k))
+        shown = ", ".join(
+            f"{k}: reference {theirs.get(k, 'has none')}, candidate {mine.get(k, 'has none')}"
+            for k in differing[:12]
+        )
+        self.incompatible = f"the reference's state does not fit ModelNew: {shown}"
+        self.flags["seeded"] = "state could not be loaded; both were constructed under one seed"
+
+    def _verify(self, runner: Runner, prepared: Prepared, stack: ExitStack) -> None:
+        seed = f"{self.job.seed}/{self.job.candidate.id}/{prepared.workload.name}"
+        session = Session.open(runner, self.job.task, prepared, Random(seed), self._seconds)
+        stack.callback(session.close)
+        self.sessions[prepared.workload.name] = session
+        session.attach()
+        sets = CONFIRM_SETS if self._confirming else SETS
+        self.first_us[prepared.workload.name] = session.verify(sets)
+
+    def _time(self, runner: Runner, workloads: tuple[Workload, ...]) -> Evaluation:
+        timings: list[Timing] = []
+        for workload in workloads:
+            with self._clock("baselines"):
+                rivals = self._rivals(workload)
+            with self._clock("lease"):
+                held = lease.timing()
+                held.__enter__()
+            begun = time.monotonic()
+            try:
+                with self._clock("benchmark"), self._judged():
+                    timings.append(self._measure(runner, workload, rivals))
+            finally:
+                held.__exit__(None, None, None)
+                self.device_seconds += time.monotonic() - begun
+            self._check_physics(workload, timings[-1].median_us)
+        with self._clock("profile"):
+            diagnosis = self._diagnosis(timings)
+        return self._evaluation(Status.OK, timings=tuple(timings), diagnosis=diagnosis)
+
+    def _rivals(self, workload: Workload) -> dict[str, Session]:
+        if self._confirming:
+            return self.context.all_sessions(workload)
+        with lease.timing():
+            self.context.measure_baselines(workload, benchmark.BASELINE)
+        return {"eager": self.context.session("eager", workload)}
+
+    def _measure(self, runner: Runner, workload: Workload, rivals: dict[str, Session]) -> Timing:
+        session = self.sessions[workload.name]
+        subjects = {"candidate": session, **rivals}
+        if self._confirming:
+            samples = benchmark.measure(subjects, benchmark.CONFIRM)
+            baselines = {k: tuple(v) for k, v in samples.us.items() if k != "candidate"}
+        else:
+            best = self.context.best_baseline(workload)
+            samples = benchmark.measure(subjects, benchmark.SEARCH, {"eager": 2}, best)
+            cached = self.context.baselines[workload.name]
+            baselines = benchmark.drifted(cached, "eager", samples.us["eager"])
+        session.finish()
+        if samples.clocks_disagree("candidate"):
+            self.remarks.append(f"{workload.name}: the runner's clock disagrees with the judge's")
+        grown = runner.memory()[1] - self.resident - session.ring.nbytes - session.outbox.nbytes
+        cache = self.job.target.last_level_cache
+        return benchmark.timing(
+            session,
+            samples.us["candidate"],
+            baselines,
+            warm=session.ring.nbytes <= cache,
+            setup_us=self.setup_us[workload.name],
+            first_us=self.first_us[workload.name],
+            memory=max(0, grown),
+        )
+
+    def _check_physics(self, workload: Workload, us: float) -> None:
+        reason = physics.impossible(self.context.works[workload.name], self.job.target, us)
+        if reason:
+            raise Verdict(Status.IMPOSSIBLE, f"workload {workload.name!r}: {reason}")
+
+    def _diagnosis(self, timings: list[Timing]) -> Diagnosis:
+        """Of the shown workload that moves the most."""
+        shown = [t for t in timings if not t.held_out]
+        largest = max(shown, key=lambda t: self.context.works[t.workload].bytes_moved)
+        work = self.context.works[largest.workload]
+        return physics.diagnose(work, self.job.target, largest.median_us, self.build)
+
+    def _evaluation(
+        self,
+        status: Status,
+        message: str = "",
+        timings: tuple[Timing, ...] = (),
+        diagnosis: Diagnosis | None = None,
+    ) -> Evaluation:
+        for session in self.sessions.values():
+            if any("strides" in v.flags for v in session.verifiers.values()):
+                self.flags["strides"] = "an output's strides differ from row-major order"
+        if self.job.task.tolerance.widened:
+            self.flags["widened_tolerance"] = "the task's error budget is looser than the default"
+        shown = [t.speedup for t in timings if not t.held_out]
+        return Evaluation(
+            status=status,
+            stage=self.stage,
+            message=message,
+            score=geometric_mean(shown) if shown else None,
+            timings=timings,
+            errors=self._errors(),
+            diagnosis=diagnosis,
+            flags=tuple(Flag(rule=k, reason=v) for k, v in self.flags.items()),
+            remarks=(*sandbox.remark(), *self.remarks),
+            stages_ms={k: round(v, 3) for k, v in self.stages_ms.items()},
+            seed=self.job.seed,
+            device_seconds=self.device_seconds,
+        )
+
+    def _errors(self) -> tuple[ErrorReport, ...]:
+        reports = []
+        for name, session in self.sessions.items():
+            for verifier in session.verifiers.values():
+                names = paths(verifier.layout.tree)
+                for index, worst in verifier.worst.items():
+                    reports.append(
+                        ErrorReport(
+                            workload=name,
+                            output=names[index],
+                            rms=worst.rms,
+                            maximum=worst.maximum,
+                            oracle=verifier.yardsticks[index].oracle,
+                        )
+                    )
+        return tuple(reports)
+
+
+def _raised(error: Any) -> Verdict:
+    text, kind = str(error.get("text", "")), error.get("kind")
+    head = f"{error.get('type', 'Exception')}: {text}"
+    detail = f"{head}\n{error.get('trace', '')}".rstrip()
+    if kind == "invalid":
+        return Verdict(Status.INVALID, f"not a candidate: {detail}")
+    if kind == "memory":
+        return Verdict(Status.OUT_OF_MEMORY, detail)
+    if kind == "unsupported":
+        return Verdict(Status.WRONG, f"forward returns {text}")
+    return Verdict(Status.CRASHED, detail)
+
+
+def _ended(error: Ended) -> Verdict:
+    said = f"\n{error.log}" if error.log else ""
+    if any(sign in error.log for sign in MEMORY_SIGNS):
+        return Verdict(Status.OUT_OF_MEMORY, f"the process ran out of memory{said}")
+    if error.code == -signal.SIGXCPU:
+        return Verdict(Status.TIMEOUT, f"the limit of processor time was reached{said}")
+    if error.code < 0:
+        name = signal.Signals(-error.code).name if -error.code in set(signal.Signals) else "?"
+        return Verdict(Status.CRASHED, f"killed by signal {-error.code} ({name}){said}")
+    text = f"the process ended itself with exit code {error.code} instead of returning"
+    return Verdict(Status.CRASHED, text + said)

@@ -1,0 +1,258 @@
+"""The verdict on outputs: raw buffers against the oracle's, within an error budget."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from math import prod, sqrt
+from typing import Any, Literal
+
+import numpy as np
+
+from kernelevolve.core.task import Tolerance
+from kernelevolve.evaluation.layout import (
+    COMPLEX,
+    FLOATS,
+    Array,
+    Layout,
+    Leaf,
+    describe,
+    paths,
+    widened,
+)
+
+OracleKind = Literal["float64", "float32", "exact"]
+CHUNK = 1 << 16
+EPSILON = {"float64": 2.0**-52, "float32": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7}
+TINY = {"float64": 5e-324, "float32": 1.4e-45, "float16": 6e-8, "bfloat16": 9.2e-41}
+
+
+class Wrong(Exception):
+    """Outputs are not what the reference computes; the message is for the kernel's author."""
+
+
+class Broken(Exception):
+    """A rule of the harness was broken; the message says which."""
+
+
+@dataclass
+class Reference:
+    """What one output of the reference is, for one set of inputs."""
+
+    leaf: Leaf
+    native: Array
+    """As the reference returned it; brain floats widened."""
+    oracle: Array | None
+    """Float64; None where native values are compared exactly."""
+    alternative: Array | None = None
+    """For integers: what the oracle chose, where it differs."""
+
+    @property
+    def base(self) -> str:
+        """The float type that its elements are counted in."""
+        return COMPLEX.get(self.leaf.dtype, self.leaf.dtype)
+
+
+@dataclass
+class Yardstick:
+    """The reference's own error in one output, over the pool, and the budget made of it."""
+
+    oracle: OracleKind
+    rms: float = 0.0
+    maximum: float = 0.0
+
+
+@dataclass
+class Worst:
+    """Largest errors seen, relative to their budgets."""
+
+    rms: float = 0.0
+    maximum: float = 0.0
+
+
+@dataclass
+class Verifier:
+    """Compares the outputs of one workload."""
+
+    tolerance: Tolerance
+    layout: Layout
+    """Of the reference's outputs, row-major."""
+    yardsticks: list[Yardstick]
+    worst: dict[int, Worst] = field(default_factory=dict)
+    flags: set[str] = field(default_factory=set)
+
+    def header(self, reply: Mapping[str, Any], *, may_alias: Sequence[bool]) -> Layout:
+        """Check structure, types, devices and aliasing of what a runner describes.
+
+        Raises:
+            Wrong: the structure differs.
+            Broken: an output is not a plain tensor, or lies in the inputs' memory.
+        """
+        got = Layout.parse(reply)
+        if got.tree != self.layout.tree:
+            raise Wrong(
+                f"forward returns {describe(got.tree)}; the reference returns "
+                f"{describe(self.layout.tree)}"
+            )
+        names = paths(self.layout.tree)
+        for index, (mine, theirs) in enumerate(zip(got.leaves, self.layout.leaves, strict=True)):
+            if (mine.dtype, mine.shape) != (theirs.dtype, theirs.shape):
+                raise Wrong(
+                    f"{names[index]} is {mine.describe()}; the reference returns "
+                    f"{theirs.describe()}"
+                )
+        self._rules(reply, names, may_alias)
+        return got
+
+    def _rules(
+        self, reply: Mapping[str, Any], names: Mapping[int, str], may_alias: Sequence[bool]
+    ) -> None:
+        for index, name in names.items():
+            if reply["types"][index] != "Tensor":
+                raise Broken(f"{name} is a {reply['types'][index]}; return plain torch.Tensor")
+            if reply["devices"][index] != "cpu":
+                raise Broken(f"{name} lies on {reply['devices'][index]}; return it on cpu")
+            if reply["aliases"][index] and not may_alias[index]:
+                raise Broken(f"{name} shares memory with an input; return a tensor of its own")
+
+    def check(self, expected: Sequence[Reference], block: Array) -> None:
+        """Compare every output.
+
+        Raises:
+            Wrong: an output is outside its budget; the message names the first bad element.
+        """
+        names = paths(self.layout.tree)
+        for index, (reference, yardstick) in enumerate(zip(expected, self.yardsticks, strict=True)):
+            values = widened(self.layout.leaves[index], block)
+            if reference.oracle is None:
+                _check_exact(reference, values, names[index])
+            else:
+                worst = self.worst.setdefault(index, Worst())
+                _check_close(reference, values, yardstick, self.tolerance, worst, names[index])
+
+
+def _check_exact(reference: Reference, values: Array, name: str) -> None:
+    wrong = values != reference.native
+    if reference.alternative is not None:
+        wrong &= values != reference.alternative
+    if wrong.any():
+        place = tuple(int(i) for i in np.argwhere(wrong)[0])
+        raise Wrong(
+            f"{name}: {int(wrong.sum())} of {values.size} elements differ and must be exact; "
+            f"first at {list(place)}: expected {reference.native[place]}, got {values[place]}"
+        )
+
+
+def rows(array: Array) -> Array:
+    """As a matrix whose rows share a scale: along the last dimension."""
+    width = array.shape[-1] if array.ndim > 1 else array.size
+    return array.reshape(-1, max(width, 1)) if array.size else array.reshape(0, 1)
+
+
+def ulp(scale: Array, dtype: str) -> Array:
+    """Unit in the last place at a magnitude."""
+    exponent = np.frexp(scale)[1] - 1
+    found: Array = np.maximum(np.ldexp(EPSILON[dtype], exponent), TINY[dtype])
+    return np.where(scale > 0, found, TINY[dtype])
+
+
+def _row_scale(oracle: Array) -> Array:
+    finite = np.where(np.isfinite(oracle), oracle, 0.0)
+    scale: Array = np.abs(finite).max(axis=1, initial=0.0)
+    return scale
+
+
+def _check_close(
+    reference: Reference,
+    values: Array,
+    yardstick: Yardstick,
+    tolerance: Tolerance,
+    worst: Worst,
+    name: str,
+) -> None:
+    assert reference.oracle is not None
+    oracle, got, native = rows(reference.oracle), rows(values), rows(reference.native)
+    floor = tolerance.ulps * ulp(_row_scale(oracle), reference.base)
+    allowed = np.maximum(tolerance.maximum * yardstick.maximum, floor)
+    step = max(1, CHUNK // max(1, oracle.shape[1]))
+    total, bad = 0.0, 0
+    first: tuple[int, int] | None = None
+    largest = 0.0
+    for begin in range(0, oracle.shape[0], step):
+        part = slice(begin, begin + step)
+        error = _error(got[part], oracle[part], native[part])
+        flat = error.ravel()
+        total += float(np.dot(flat, flat))
+        ratio = error.max(axis=1) / allowed[part]
+        largest = max(largest, float(ratio.max(initial=0.0)))
+        if not largest <= 1.0:
+            off = ~(error <= allowed[part, None])
+            bad += int(off.sum())
+            if first is None and off.any():
+                row, column = np.argwhere(off)[0]
+                first = (begin + int(row), int(column))
+    rms = sqrt(total / max(1, oracle.size))
+    least = float(np.sqrt(np.mean(floor**2))) if floor.size else 0.0
+    budget = max(tolerance.rms * yardstick.rms, least)
+    share = rms / budget if budget else (0.0 if rms == 0 else float("inf"))
+    worst.rms, worst.maximum = max(worst.rms, share), max(worst.maximum, largest)
+    if first is not None:
+        raise Wrong(_message(reference, values, name, first, bad, largest, allowed))
+    if share > 1.0:
+        raise Wrong(
+            f"{name}: RMS error {rms:.3g} is {share:.3g} times its budget {budget:.3g} "
+            f"({tolerance.rms:g} times the reference's own error); no single element stands out: "
+            "sum or compute in more precision"
+        )
+
+
+def _error(got: Array, oracle: Array, native: Array) -> Array:
+    """Absolute error; infinite where finite and non-finite values do not agree."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        error: Array = np.abs(got - oracle)
+    if np.isfinite(error.sum()):
+        return error
+    same = (got == native) | (np.isnan(got) & np.isnan(native))
+    error = np.where(same & ~np.isfinite(native), 0.0, error)
+    return np.where(np.isnan(error), np.inf, error)
+
+
+def _message(
+    reference: Reference,
+    values: Array,
+    name: str,
+    first: tuple[int, int],
+    bad: int,
+    largest: float,
+    allowed: Array,
+) -> str:
+    assert reference.oracle is not None
+    width = rows(reference.oracle).shape[1]
+    shape = reference.oracle.shape
+    place = np.unravel_index(first[0] * width + first[1], shape) if prod(shape) else ()
+    index = tuple(int(i) for i in place)
+    return (
+        f"{name}: {bad} of {values.size} elements are outside the error budget; first at "
+        f"{list(index)}: expected {reference.oracle[index]:.9g}, got {values[index]:.9g} "
+        f"(allowed error {allowed[first[0]]:.3g}); the worst is {largest:.3g} times its budget"
+    )
+
+
+def measure_yardstick(
+    references: Sequence[Reference], runs: Sequence[Array], oracle: OracleKind, factor: float
+) -> Yardstick:
+    """The error of `runs` (one per reference) against the oracle, times `factor`."""
+    total, count, largest = 0.0, 0, 0.0
+    for reference, run in zip(references, runs, strict=True):
+        if reference.oracle is None:
+            return Yardstick("exact")
+        with np.errstate(invalid="ignore", over="ignore"):
+            error = np.abs(run.astype(np.float64) - reference.oracle)
+        error = error[np.isfinite(error)]
+        total += float(np.dot(error, error))
+        count += error.size
+        largest = max(largest, float(error.max(initial=0.0)))
+    return Yardstick(oracle, factor * sqrt(total / max(1, count)), factor * largest)
+
+
+def is_float(leaf: Leaf) -> bool:
+    """Whether a budget applies, rather than equality."""
+    return leaf.dtype in FLOATS or leaf.dtype in COMPLEX

@@ -1,0 +1,184 @@
+"""The warm parent: imports torch once inside the sandbox and forks a runner per request.
+
+It runs no tensor operation and keeps one thread, because a fork after an OpenMP region hangs.
+Each runner is the child of an init of its own, in namespaces of its own where the kernel allows:
+when that init ends, everything that the runner started ends with it.
+"""
+
+import argparse
+import ctypes
+import gc
+import importlib
+import os
+import resource
+import signal
+import socket
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NoReturn
+
+from kernelevolve.core.job import Limits
+from kernelevolve.evaluation.wire import Channel, Closed, Malformed
+
+NEW_USER, NEW_PID, NEW_MOUNTS, NEW_IPC = 0x10000000, 0x20000000, 0x00020000, 0x08000000
+MS_RDONLY, MS_BIND, MS_REC, MS_PRIVATE, MS_REMOUNT, MS_MOVE = 1, 4096, 16384, 1 << 18, 32, 8192
+PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER, PR_SET_DUMPABLE = 1, 36, 4
+LOG_BYTES = 1 << 20
+LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+def main() -> None:
+    """Import, then serve fork requests until the judge is gone."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--fd", type=int, required=True)
+    parser.add_argument("--role", choices=("candidate", "reference"), required=True)
+    parser.add_argument("--preload", action="append", default=[])
+    options = parser.parse_args()
+    LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    channel = Channel(socket.socket(fileno=options.fd), takes_fds=True)
+    for name in options.preload:
+        importlib.import_module(name)
+    gc.collect()
+    gc.freeze()
+    channel.send({"threads": len(os.listdir("/proc/self/task")), "isolated": _can_unshare()})  # noqa: PTH208
+    with suppress(Closed, Malformed):
+        while True:
+            body, fds = channel.receive()
+            _fork_init(channel, options.role, body, fds)
+
+
+def _can_unshare() -> bool:
+    pid = os.fork()
+    if pid == 0:
+        failed = LIBC.unshare(NEW_USER | NEW_PID | NEW_MOUNTS | NEW_IPC)
+        os._exit(1 if failed else 0)
+    return os.waitpid(pid, 0)[1] == 0
+
+
+def _fork_init(channel: Channel, role: str, body: dict[str, Any], fds: Sequence[int]) -> None:
+    """Fork a starter, which unshares and forks the init, and ends."""
+    pid = os.fork()
+    if pid == 0:
+        channel.close()
+        if body["isolated"]:
+            _unshare()
+            if os.fork():
+                os._exit(0)
+        _init(role, body, fds)
+    for fd in fds:
+        os.close(fd)
+    if body["isolated"]:
+        os.waitpid(pid, 0)
+    else:
+        with suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+
+
+def _unshare() -> None:
+    uid, gid = os.getuid(), os.getgid()
+    if LIBC.unshare(NEW_USER | NEW_PID | NEW_MOUNTS | NEW_IPC):
+        os._exit(70)
+    Path("/proc/self/setgroups").write_text("deny")
+    Path("/proc/self/uid_map").write_text(f"{uid} {uid} 1")
+    Path("/proc/self/gid_map").write_text(f"{gid} {gid} 1")
+
+
+def _init(role: str, body: dict[str, Any], fds: Sequence[int]) -> NoReturn:
+    """First process of the runner's tree: reports how the runner ended, and ends with it."""
+    control, status, log = fds
+    report = Channel(socket.socket(fileno=status))
+    try:
+        if body["isolated"]:
+            _mount(body)
+        else:
+            os.setsid()
+            LIBC.prctl(PR_SET_CHILD_SUBREAPER, 1)
+            LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        report.send({"hello": True})
+        report.receive()
+        child = os.fork()
+        if child == 0:
+            report.close()
+            _runner(role, body, control, log)
+        os.close(control)
+        os.close(log)
+        report.send({"ended": _wait_for(child)})
+    except (Closed, Malformed, OSError) as error:
+        with suppress(Closed):
+            report.send({"ended": 0, "failed": str(error)})
+    os._exit(0)
+
+
+def _wait_for(child: int) -> int:
+    while True:
+        pid, status = os.wait()
+        if pid == child:
+            return os.waitstatus_to_exitcode(status)
+
+
+def _mount(body: dict[str, Any]) -> None:
+    """A private /tmp; of all builds only the candidate's own."""
+    _do_mount("none", "/", None, MS_REC | MS_PRIVATE)
+    hold = "/dev/shm"  # noqa: S108 - a tmpfs of this sandbox
+    _do_mount("tmpfs", hold, "tmpfs", 0)
+    shown, own = body["shown"], Path(hold, "own")
+    if shown:
+        own.mkdir()
+        _do_mount(shown, str(own), None, MS_BIND | MS_REC)
+    if body["private_tmp"]:
+        _do_mount("tmpfs", "/tmp", "tmpfs", 0)  # noqa: S108
+    if shown:
+        Path(body["hidden"]).mkdir(parents=True, exist_ok=True)
+        _do_mount("tmpfs", body["hidden"], "tmpfs", 0)
+        Path(shown).mkdir(parents=True)
+        _do_mount(str(own), shown, None, MS_MOVE)
+
+
+def _do_mount(source: str, target: str, kind: str | None, flags: int) -> None:
+    made = LIBC.mount(
+        source.encode(), target.encode(), kind.encode() if kind else None, flags, b"size=1g"
+        if kind
+        else None,
+    )  # fmt: skip
+    if made:
+        raise OSError(ctypes.get_errno(), f"mount {source} on {target}")
+
+
+def _runner(role: str, body: dict[str, Any], control: int, log: int) -> NoReturn:
+    """The process that loads and calls the module."""
+    from kernelevolve.evaluation.reference import MAKERS
+
+    null = os.open("/dev/null", os.O_RDONLY)
+    os.dup2(null, 0)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    os.chdir("/tmp")  # noqa: S108
+    restrict(Limits.model_validate(body["limits"]), body["cpu_seconds"])
+    MAKERS[role](Channel(socket.socket(fileno=control), takes_fds=True)).serve()
+    os._exit(0)
+
+
+def restrict(limits: Limits, cpu_seconds: int) -> None:
+    """Resource limits of this process and its children."""
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    space = pages * resource.getpagesize() + limits.memory_bytes
+    _limit(resource.RLIMIT_AS, space)
+    _limit(resource.RLIMIT_FSIZE, limits.file_bytes)
+    _limit(resource.RLIMIT_CORE, 0)
+    _limit(resource.RLIMIT_CPU, cpu_seconds)
+    if os.getuid():
+        _limit(resource.RLIMIT_NPROC, limits.processes)
+
+
+def _limit(which: int, value: int) -> None:
+    hard = resource.getrlimit(which)[1]
+    bound = value if hard == resource.RLIM_INFINITY else min(value, hard)
+    resource.setrlimit(which, (bound, bound))
+
+
+if __name__ == "__main__":
+    main()

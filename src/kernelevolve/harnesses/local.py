@@ -1,0 +1,240 @@
+"""Evaluates on this machine: builds side by side, one judge for the device lane."""
+
+import asyncio
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from kernelevolve import registry
+from kernelevolve.config import cache_folder
+from kernelevolve.core.errors import HarnessError
+from kernelevolve.core.evaluation import Build, Evaluation, Flag, Stage, Status
+from kernelevolve.core.job import Admission, Finding, Job, Limits
+from kernelevolve.core.protocols import Harness
+from kernelevolve.core.record import digest
+from kernelevolve.core.target import TargetSpec
+from kernelevolve.core.task import Task
+from kernelevolve.evaluation import lease
+from kernelevolve.evaluation.client import Client, Gone
+
+ATTEMPTS = 3
+
+
+@dataclass(frozen=True)
+class Finished:
+    """How a build command ended."""
+
+    code: int
+    output: str
+
+
+@dataclass
+class LocalHarness:
+    """Processes on this machine."""
+
+    spec: TargetSpec
+    """The device of its one lane."""
+    language: str
+    """Registry name."""
+    workers: int
+    """Jobs that it works on at once: builds overlap, judging is one at a time."""
+    folder: Path
+    """Builds and scratch lie below it."""
+    blobs: Callable[[str], bytes]
+    """Gets a task's captured inputs or program."""
+    limits: Limits = field(default_factory=Limits)
+    """For the lane; a job's own limits hold for its build and runs."""
+
+    def __post_init__(self) -> None:
+        self.slots = self.workers
+        self.folder = Path(self.folder).resolve()
+        self._builds = self.folder / "builds"
+        self._builds.mkdir(parents=True, exist_ok=True)
+        _remove_stale(self.folder / "scratch")
+        self._scratch = self.folder / "scratch" / str(os.getpid())
+        self._language = registry.load("language", self.language)()
+        self._environment = dict(registry.load("target", self.spec.vendor)().environment(self.spec))
+        self._judge: Client | None = None
+        self._builder: Client | None = None
+        self._lane = asyncio.Lock()
+        self._builds_open: dict[str, asyncio.Lock] = {}
+        self._seeds: dict[str, str] = {}
+
+    async def admit(self, task: Task, spec: TargetSpec, baseline: str | None) -> Admission:
+        """Load the task, run its reference and baselines, say whether it can be searched."""
+        body = {"task": task.model_dump(mode="json"), "baseline": baseline}
+        try:
+            answer = await self._ask("admit", task, body)
+        except Gone:
+            message = "the judge died while it admitted the task; see its messages above"
+            finding = Finding(code="harness", message=message, fatal=True)
+            return Admission(admitted=False, findings=(finding,))
+        return Admission.model_validate_json(answer)
+
+    async def evaluate(self, job: Job) -> Evaluation:
+        """Screen, build, and have the judge do the rest."""
+        begun = time.perf_counter()
+        try:
+            flags = tuple(self._language.screen(job.candidate, job.task))
+        except (SyntaxError, ValueError) as error:
+            return Evaluation(status=Status.INVALID, stage=Stage.SCREEN, message=str(error))
+        screened = (time.perf_counter() - begun) * 1e3
+        if job.stage is Stage.SCREEN:
+            return Evaluation(
+                status=Status.OK, stage=Stage.SCREEN, flags=flags, fidelity="compiled"
+            )
+        build = await self._build(job)
+        spent = {"screen": screened, "build": build.seconds * 1e3}
+        if not build.ok or job.stage is Stage.BUILD:
+            return _built(build, flags, spent)
+        waiting = time.perf_counter()
+        verdict = await self._judged(job, build)
+        total = (time.perf_counter() - waiting) * 1e3
+        stages = spent | verdict.stages_ms
+        stages["wait"] = max(0.0, total - sum(verdict.stages_ms.values()))
+        return verdict.model_copy(
+            update={
+                "flags": (*flags, *verdict.flags),
+                "stages_ms": {k: round(v, 3) for k, v in stages.items()},
+            }
+        )
+
+    async def _build(self, job: Job) -> Build:
+        """Each content is built once, whoever asks for it at the same time."""
+        limits = job.limits
+        key = digest(job.candidate.id, job.target.arch)[:32]
+        async with self._builds_open.setdefault(key, asyncio.Lock()):
+            return await asyncio.to_thread(self._build_now, job, self._builds / key, limits)
+
+    def _build_now(self, job: Job, folder: Path, limits: Limits) -> Build:
+        record = folder.with_suffix(".json")
+        if record.exists() and folder.exists():
+            kept = Build.model_validate_json(record.read_text())
+            return kept.model_copy(update={"seconds": 0.0})
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+
+        def run(command: Sequence[str], where: Path, _: Limits) -> Finished:
+            return self._run(command, where, limits)
+
+        with lease.building():
+            build: Build = self._language.build(job.candidate, job.target, folder, run)
+        if build.ok:
+            record.write_text(build.model_dump_json())
+        return build
+
+    def _run(self, command: Sequence[str], folder: Path, limits: Limits) -> Finished:
+        if self._builder is None or not self._builder.alive:
+            self._builder = Client("kernelevolve.evaluation.builder")
+        body = {
+            "command": list(command),
+            "folder": str(folder),
+            "limits": limits.model_dump(),
+            "environment": {},
+        }
+        try:
+            done = self._builder.request(body).result(limits.build_seconds + 30)
+        except (Gone, TimeoutError) as error:
+            raise HarnessError("the build supervisor died") from error
+        return Finished(int(done["code"]), str(done["output"]))
+
+    async def _judged(self, job: Job, build: Build) -> Evaluation:
+        body = {"job": job.model_dump(mode="json"), "build": build.model_dump(mode="json")}
+        verdict = None
+        for _ in range(ATTEMPTS):
+            try:
+                verdict = Evaluation.model_validate_json(await self._ask("measure", job.task, body))
+            except Gone:
+                verdict = _lost("the judge died")
+            if verdict.status is not Status.LOST:
+                break
+        assert verdict is not None
+        return verdict
+
+    async def _ask(self, op: str, task: Task, body: dict[str, Any]) -> str:
+        """One request at a time: the lane is one device."""
+        refs = {"captured": task.captured, "program": task.program}
+        blobs = {name: self.blobs(ref) for name, ref in refs.items() if ref is not None}
+        async with self._lane:
+            if self._judge is None or not self._judge.alive:
+                if self._judge is not None:
+                    self._judge.close()
+                self._judge = await asyncio.to_thread(self._start_judge)
+            seed = self._seeds.setdefault(task.id, secrets.token_hex(8))
+            fds = [_memory_file(data) for data in blobs.values()]
+            try:
+                future = self._judge.request(
+                    {"op": op, "pool_seed": seed, "blobs": list(blobs), **body}, fds
+                )
+            finally:
+                for fd in fds:
+                    os.close(fd)
+            answer = await asyncio.wrap_future(future)
+        return str(answer["answer"])
+
+    def _start_judge(self) -> Client:
+        compiled = cache_folder() / "inductor"
+        compiled.mkdir(parents=True, exist_ok=True)
+        self._scratch.mkdir(parents=True, exist_ok=True)
+        return Client(
+            "kernelevolve.evaluation.judge",
+            {
+                "spec": self.spec.model_dump(mode="json"),
+                "language": self.language,
+                "environment": self._environment,
+                "builds": str(self._builds),
+                "compiled": str(compiled),
+                "limits": self.limits.model_dump(mode="json"),
+            },
+        )
+
+    async def close(self) -> None:
+        """Stop every process that it started."""
+        for client in (self._judge, self._builder):
+            if client is not None:
+                await asyncio.to_thread(client.close)
+        self._judge = self._builder = None
+        shutil.rmtree(self._scratch, ignore_errors=True)
+
+
+def _built(build: Build, flags: tuple[Flag, ...], spent: dict[str, float]) -> Evaluation:
+    """Where a job ends with its build."""
+    status = Status.OK if build.ok else Status.BUILD_FAILED
+    if not build.ok and build.message.startswith("model.py"):
+        status = Status.INVALID
+    return Evaluation(
+        status=status,
+        stage=Stage.BUILD,
+        message=build.message,
+        fidelity="compiled",
+        flags=flags,
+        stages_ms={k: round(v, 3) for k, v in spent.items()},
+    )
+
+
+def _lost(why: str) -> Evaluation:
+    return Evaluation(status=Status.LOST, stage=Stage.VERIFY, message=f"harness: {why}")
+
+
+def _remove_stale(scratch: Path) -> None:
+    """What processes left that are no more."""
+    if scratch.is_dir():
+        for folder in scratch.iterdir():
+            if folder.name.isdigit() and not Path(f"/proc/{folder.name}").exists():
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _memory_file(data: bytes) -> int:
+    fd = os.memfd_create("blob")
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+    return fd
+
+
+plugin: type[Harness] = LocalHarness
