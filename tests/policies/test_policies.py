@@ -86,8 +86,14 @@ def test_beam_crosses_two_members():
     assert set(moves[0].parents) == {2, 3}
 
 
+def mcts(**options: float) -> MCTS:
+    """One that explores much and neither merges nor compares, unless told to."""
+    settings = {"exploration": 0.7, "greed": 0.5, "widening": 1.0, "drafts": 3}
+    return MCTS(**{**settings, "merge": 0.0, "siblings": 0.0, **options})
+
+
 def test_mcts_counts_open_nodes_as_visits():
-    policy = MCTS(merge=0.0, siblings=0.0)
+    policy = mcts()
     quiet = grown(*THREE)
     busy = grown(*THREE, *[((2,), 0)] * 12)
     assert parents(policy, quiet, tries=1) == [2]
@@ -95,31 +101,37 @@ def test_mcts_counts_open_nodes_as_visits():
 
 
 def test_mcts_counts_failures_as_visits_that_gained_nothing():
-    policy = MCTS(merge=0.0, siblings=0.0)
+    policy = mcts()
     assert parents(policy, grown(*THREE, *[((2,), None)] * 20), tries=1) == [3]
 
 
 def test_mcts_widens_slowly_and_descends_into_good_children():
     graph = grown(((), 1.0), ((), 1.0), ((), 2.0), ((3,), 2.5), ((3,), 3.0))
-    policy = MCTS(merge=0.0, siblings=0.0, exploration=0.1)
+    policy = mcts(exploration=0.1)
     assert set(parents(policy, graph)) == {5}
 
 
+def test_mcts_stays_with_a_node_whose_children_are_all_worse():
+    graph = grown(((), 1.0), ((), 1.0), ((), 3.0), *[((3,), 2.0)] * 4)
+    assert set(parents(mcts(exploration=0.01), graph)) == {3}
+
+
 def test_mcts_spreads_one_selection_over_several_branches():
-    moves = MCTS(merge=0.0, siblings=0.0).select(grown(*[((), 1.0)] * 4), 4, Random(1))
+    moves = mcts().select(grown(*[((), 1.0)] * 4), 4, Random(1))
     assert sorted(m.parents[0] for m in moves) == [1, 2, 3, 4]
 
 
 def test_mcts_starts_afresh_when_it_stagnates():
     stuck = grown(((), 3.0), *[((1,), 1.0)] * 20)
-    moves = MCTS(restart=1.0).select(stuck, 2, Random(0))
+    moves = mcts(restart=1.0).select(stuck, 2, Random(0))
     assert [m.memory for m in moves] == ["fresh", "fresh"]
 
 
 def test_mcts_merges_and_compares_siblings():
     graph = grown(*THREE, ((2,), 1.9), ((2,), 1.8))
-    assert MCTS(merge=1.0).select(graph, 1, Random(0))[0].memory == "merge"
-    seen = {m.memory for s in range(60) for m in MCTS(widening=9.0).select(graph, 1, Random(s))}
+    assert mcts(merge=1.0).select(graph, 1, Random(0))[0].memory == "merge"
+    wide = mcts(widening=9.0, merge=0.2, siblings=0.3)
+    seen = {m.memory for s in range(60) for m in wide.select(graph, 1, Random(s))}
     assert seen == {"lineage", "siblings", "merge"}
 
 

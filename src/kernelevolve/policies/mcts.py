@@ -17,13 +17,13 @@ _ROOT = 0
 class MCTS:
     """Spends attempts where they paid, yet forgets no branch; the default."""
 
-    exploration: float = 0.7
+    exploration: float = 0.1
     """Weight of what is little known against what is good."""
-    greed: float = 0.5
+    greed: float = 0.9
     """Weight of a branch's best reward against its mean."""
-    widening: float = 1.0
-    """A node visited n times may have widening * n ** 0.5 children before one is descended into."""
-    drafts: int = 3
+    widening: float = 0.5
+    """A node visited n times may have widening * n ** 0.5 children before others compete."""
+    drafts: int = 4
     """Fresh starts before anything is improved."""
     merge: float = 0.12
     """Share of moves that cross the chosen node with another good one."""
@@ -67,21 +67,33 @@ class MCTS:
         return _pool.child(chosen)
 
     def _descend(self, tree: "_Tree", rng: Random) -> int:
-        """From the root to the node to expand; never the root itself, which drafts widen."""
+        """From the root to the node to expand; never the root itself, which drafts widen.
+
+        A node that has its children is expanded again only while that promises more than they.
+        """
         at = _ROOT
         while at in tree.fertile:
-            wide = tree.children[at] >= self.widening * math.sqrt(tree.visits[at])
-            if at != _ROOT and not wide and at in tree.allowed:
+            ways = tree.fertile[at]
+            if at in tree.allowed:
+                if tree.children[at] < self.widening * math.sqrt(tree.visits[at]):
+                    return at
+                ways = [at, *ways]
+            chosen = max(ways, key=lambda n: (self._uct(tree, n, at), rng.random()))
+            if chosen == at:
                 return at
-            at = max(tree.fertile[at], key=lambda n: (self._uct(tree, n), rng.random()))
+            at = chosen
         return at
 
-    def _uct(self, tree: "_Tree", number: int) -> float:
-        visits = tree.visits[number]
-        mean = tree.gained[number] / visits
-        value = self.greed * tree.best[number] + (1.0 - self.greed) * mean
-        around = tree.visits[tree.parent[number]]
-        return value + self.exploration * math.sqrt(math.log(around + 1.0) / visits)
+    def _uct(self, tree: "_Tree", number: int, seen_from: int) -> float:
+        """Worth of going down to `number`, or of staying where one is."""
+        if number == seen_from:
+            visits, value = 1 + tree.children[number], tree.reward[number]
+        else:
+            visits = tree.visits[number]
+            mean = tree.gained[number] / visits
+            value = self.greed * tree.best[number] + (1.0 - self.greed) * mean
+        around = math.log(tree.visits[seen_from] + 1.0)
+        return value + self.exploration * math.sqrt(around / visits)
 
 
 @dataclass
@@ -91,6 +103,8 @@ class _Tree:
     allowed: set[int]
     """Nodes that may be parents."""
     parent: list[int]
+    reward: list[float]
+    """A node's own; the others sum up its subtree."""
     visits: list[int]
     gained: list[float]
     best: list[float]
@@ -104,8 +118,8 @@ class _Tree:
         parent = [_ROOT, *(parents[0] if parents else _ROOT for parents in moves)]
         allowed, size = {n.number for n in pool}, len(parent)
         visits, children = [0, *[1] * (size - 1)], [0] * size
-        gained = [rewards.get(n, 0.0) for n in range(size)]
-        best = list(gained)
+        reward = [rewards.get(n, 0.0) for n in range(size)]
+        gained, best = list(reward), list(reward)
         fertile: dict[int, list[int]] = {}
         for number in range(size - 1, 0, -1):
             above = parent[number]
@@ -115,7 +129,7 @@ class _Tree:
             children[above] += 1
             if number in allowed or number in fertile:
                 fertile.setdefault(above, []).append(number)
-        return cls(allowed, parent, visits, gained, best, children, fertile)
+        return cls(allowed, parent, reward, visits, gained, best, children, fertile)
 
     def visit(self, number: int) -> None:
         """Count an attempt that is about to be made below `number`."""
