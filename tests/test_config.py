@@ -69,3 +69,9 @@ def test_folders_follow_the_user(monkeypatch, tmp_path):
     assert data_folder() == tmp_path / "data" / "kernelevolve"
     assert cache_folder() == tmp_path / "cache" / "kernelevolve"
     assert data_folder(str(tmp_path / "here")) == tmp_path / "here"
+
+
+def test_a_flag_for_one_limit_keeps_the_limits_of_the_file():
+    Path("kernelevolve.toml").write_text("[limits]\nbuild_seconds = 7\n")
+    limits = layered({"limits": {"run_seconds": 9}}).limits
+    assert (limits.build_seconds, limits.run_seconds) == (7, 9)

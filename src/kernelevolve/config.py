@@ -78,7 +78,7 @@ def layered(flags: Mapping[str, object], file: Path | None = None) -> RunConfig:
     }
     merged: dict[str, object] = {}
     for layer, values in layers.items():
-        merged |= values
+        merged = _laid_over(merged, values)
         try:
             RunConfig.model_validate(merged)
         except ValidationError as error:
@@ -88,6 +88,16 @@ def layered(flags: Mapping[str, object], file: Path | None = None) -> RunConfig:
                 f"{layer}: {field} = {first['input']!r}: {first['msg'].lower()}"
             ) from error
     return RunConfig.model_validate(merged)
+
+
+def _laid_over(below: Mapping[str, object], above: Mapping[str, object]) -> dict[str, object]:
+    """Values of `above` win; groups of options are joined name by name."""
+    joined = dict(below)
+    for name, value in above.items():
+        under = joined.get(name)
+        both = isinstance(value, Mapping) and isinstance(under, Mapping)
+        joined[name] = {**under, **value} if both else value  # type: ignore[dict-item]
+    return joined
 
 
 def data_folder(store: str | None = None) -> Path:

@@ -24,7 +24,7 @@ def summary(run: str, graph: Graph, files: Sequence[str] = ()) -> Json:
             "ok": graph.by_status().get("ok", 0),
             "by_status": graph.by_status(),
         },
-        "usage": graph.usage.model_dump(),
+        "usage": graph.usage.model_dump() | {"seconds": graph.elapsed},
         "stopped_by": graph.stopped_by,
     }
 

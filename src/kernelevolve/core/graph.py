@@ -159,6 +159,11 @@ class Graph:
         """
         return self._earlier_seconds + max(0.0, now - self._session_at)
 
+    @property
+    def elapsed(self) -> float:
+        """Wall-clock seconds that were worked on the run, up to its last event."""
+        return self.seconds(self._written_at)
+
     def ancestors(self, number: int) -> list[Node]:
         """From the root of the first-parent line down to the node's parent."""
         line: list[Node] = []
