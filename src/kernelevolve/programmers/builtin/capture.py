@@ -38,7 +38,7 @@ def decompositions() -> Any:
 
     aten = torch.ops.aten
     table = torch.export.default_decompositions()
-    table.update(
+    table.update(  # type: ignore[no-untyped-call]
         get_decompositions(
             [
                 aten.native_layer_norm, aten.native_group_norm, aten._softmax, aten._log_softmax,
@@ -96,7 +96,7 @@ def graph_of(model: torch.nn.Module, inputs: Sequence[Any]) -> dict[str, Any]:
     program = program.run_decompositions(decompositions())
     signature = program.graph_signature
     names = list(inspect.signature(model.forward).parameters)
-    kinds = {spec.arg.name: spec for spec in signature.input_specs}  # type: ignore[union-attr]
+    kinds = {spec.arg.name: spec for spec in signature.input_specs}
     placeholders, nodes, user = [], [], 0
     for node in program.graph.nodes:
         if node.op == "placeholder":
@@ -185,9 +185,19 @@ def capture_at(module: Mapping[str, Any], sizes: Mapping[str, Any], mode: str | 
         if mode is not None:
             model.train(mode == "train")
         graph = graph_of(model, list(call_with(module["get_inputs"], sizes)))
+    graph["arguments"] = integer_arguments(module["Model"], init)
     graph["sizes"] = dict(sizes)
     graph["training"] = model.training
     return graph
+
+
+def integer_arguments(model: Any, init: Sequence[Any]) -> dict[str, int]:
+    """The constructor's integer arguments by parameter name."""
+    try:
+        bound = inspect.signature(model).bind(*init)
+    except (TypeError, ValueError):
+        return {}
+    return {name: v for name, v in bound.arguments.items() if type(v) is int}
 
 
 def perturbed(sizes: Mapping[str, Any], name: str) -> list[dict[str, Any]]:

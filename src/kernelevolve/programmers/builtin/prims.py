@@ -147,6 +147,8 @@ class Builder:
         simpler = self._simplify(fn, inputs, dtype)
         if simpler is not None:
             return self.expand(simpler, shape)
+        if (sunk := self._sink(fn, inputs, shape, dtype)) is not None:
+            return sunk
         wide = [self.expand(n, shape) for n in inputs]
         return self.node("map", wide, shape, dtype, (fn,))
 
@@ -157,6 +159,36 @@ class Builder:
             return x
         shape = [s for i, s in enumerate(x.shape) if i not in dims]
         return self.node("reduce", [x], shape, dtype or x.dtype, (kind, tuple(dims)))
+
+    def _sink(
+        self, fn: str, inputs: Sequence[Node], shape: tuple[Size, ...], dtype: str
+    ) -> Node | None:
+        """Compute in a product's own shape and reshape after, so that it can be an epilogue."""
+        reshapes = [n for n in inputs if n.op == "reshape" and n.shape == shape]
+        product = next((n.inputs[0] for n in reshapes if from_product(n.inputs[0])), None)
+        if product is None:
+            return None
+        moved = [self._in_shape(n, shape, product.shape) for n in inputs]
+        if any(m is None for m in moved):
+            return None
+        return self.reshape(self.map(fn, [m for m in moved if m is not None], dtype), shape)
+
+    def _in_shape(self, x: Node, shape: tuple[Size, ...], wanted: tuple[Size, ...]) -> Node | None:
+        """`x`, broadcast to `shape`, as an operand that broadcasts to `wanted`."""
+        if x.op == "const":
+            return x
+        if x.op == "expand":
+            x = x.inputs[0]
+        core = x.shape
+        while core and core[0].is_const(1):
+            core = core[1:]
+        if len(core) <= len(wanted) and core == wanted[len(wanted) - len(core) :]:
+            return self.reshape(x, core)
+        same = x.shape == shape and (x.op == "input" or from_product(x))
+        source = x.inputs[0] if x.op == "reshape" else x
+        if same or (x.shape == shape and source.shape == wanted):
+            return self.reshape(x, wanted)
+        return None
 
     def _simplify(self, fn: str, inputs: Sequence[Node], dtype: str) -> Node | None:
         """Constant folding and identities."""
@@ -170,7 +202,22 @@ class Builder:
             return inputs[0]
         if fn == "and" and values[-1] is True:
             return inputs[0]
+        if fn == "add" and 1 in values and len(inputs) == 2:
+            erf = inputs[1 - values.index(1)]
+            if erf.op == "map" and erf.attr == ("erf",):
+                return self.map("erf1p", erf.inputs, dtype)
         return None
+
+
+def from_product(node: Node) -> bool:
+    """Tell whether `node` is a product with only pointwise functions of its shape after it."""
+    while node.op == "map":
+        same = [n for n in node.inputs if n.op in ("contract", "map")]
+        found = next((n for n in same if from_product(n)), None)
+        if found is None:
+            return False
+        node = found
+    return node.op == "contract"
 
 
 FLOATS = frozenset({"f32", "f64", "bf16", "f16"})

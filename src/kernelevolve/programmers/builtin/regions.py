@@ -25,7 +25,7 @@ from kernelevolve.programmers.builtin.ir import (
     Term,
     walk,
 )
-from kernelevolve.programmers.builtin.prims import Node, Program, numel, topological
+from kernelevolve.programmers.builtin.prims import Node, Program, from_product, numel, topological
 from kernelevolve.programmers.builtin.pull import (
     ZERO,
     Axes,
@@ -40,7 +40,9 @@ from kernelevolve.programmers.builtin.pull import (
 )
 
 ALWAYS_MEMORY = frozenset({"scan", "concat", "opaque", "pick"})
-HEAVY = frozenset({"exp", "erf", "tanh", "sigmoid", "log", "log1p", "expm1", "pow", "sin", "cos"})
+HEAVY = frozenset(
+    {"exp", "erf", "erf1p", "tanh", "sigmoid", "log", "log1p", "expm1", "pow", "sin", "cos"}
+)
 VIEWS = frozenset({"reshape", "permute", "expand", "slice"})
 
 
@@ -241,7 +243,7 @@ def _concat(root: Node, attempt: _Attempt) -> tuple[tuple[Region, ...], set[Node
         if puller.reductions:
             raise Cut(part)
         shifted = [plus(w, Index(begin)) if d == dim else w for d, w in enumerate(where)]
-        store = Store(name, root.dtype, flat(shifted, root.shape), value)
+        store = Store(name, root.dtype, flat(tuple(shifted), root.shape), value)
         region = MapReduce(f"{function(name)}_{number}", (), (Pass(loops, (), (store,)),))
         regions.append(collapse(region))
         nodes |= puller.nodes
@@ -310,10 +312,10 @@ def _contract_below(root: Node, attempt: _Attempt) -> Node | None:
         if node in seen:
             return True
         seen.add(node)
+        if node.op == "input" or (node in attempt.names and node is not root):
+            return True
         if node.op == "contract":
             found.add(node)
-            return True
-        if node.op == "input" or (node in attempt.names and node is not root):
             return True
         if node.op in ("reduce", *ALWAYS_MEMORY):
             return False
@@ -324,8 +326,21 @@ def _contract_below(root: Node, attempt: _Attempt) -> Node | None:
         return next(iter(found), None)
     first = next(n for n in topological(list(found)) if n in found)
     if not plain or len(found) > 1 or numel(first.shape) != numel(root.shape):
-        raise Cut(first)
+        raise Cut(_epilogue_end(first, seen, attempt))
     return first
+
+
+def _epilogue_end(product: Node, within: set[Node], attempt: _Attempt) -> Node:
+    """The last pointwise function of `product` on the way to anything else, or itself."""
+    end = product
+    while True:
+        users = [n for n in within if end in n.inputs]
+        step = users[0] if len(users) == 1 else None
+        if step is None or step.op != "map" or step in attempt.memory or step.shape != end.shape:
+            return end
+        if sum(from_product(n) for n in step.inputs) > 1:
+            return end
+        end = step
 
 
 def _contraction(root: Node, base: Node, attempt: _Attempt) -> tuple[tuple[Region, ...], set[Node]]:

@@ -10,10 +10,11 @@ from typing import Any
 from kernelevolve.programmers.builtin.emit.kernel import Segment, Setting, kernel_source, segments
 from kernelevolve.programmers.builtin.emit.module import NoClass, fallback_module, module_source
 from kernelevolve.programmers.builtin.ir import Contraction, MapReduce
-from kernelevolve.programmers.builtin.lower import NoRule, lower
+from kernelevolve.programmers.builtin.lower import lower
 from kernelevolve.programmers.builtin.prims import Builder, Program
 from kernelevolve.programmers.builtin.regions import NotPartitioned, Partition, partition
 from kernelevolve.programmers.builtin.rewrite import rewrite
+from kernelevolve.programmers.builtin.rules import NoRule
 from kernelevolve.programmers.builtin.schedule import Plan
 from kernelevolve.programmers.builtin.unify import NotUnified, Traced, unify
 
@@ -80,7 +81,8 @@ def setting_of(model: Model, plan: Plan) -> tuple[Setting, bool]:
     dtypes = {b.name: b.dtype for b in regions.buffers.values()}
     dtypes |= {n.attr[0]: n.dtype for n in regions.inputs}
     weights = {p.name for p in model.traced.placeholders if p.kind != "user_input"}
-    symbols = {s.name: s.size.values for s in model.traced.symbols}
+    count = model.traced.workloads
+    symbols = {s.name: s.size.values[:count] for s in model.traced.symbols}
     return Setting(regions, plan, symbols, dtypes, frozenset(weights)), algebraic
 
 

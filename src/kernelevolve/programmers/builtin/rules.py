@@ -141,7 +141,7 @@ def _pow(b: Builder, t: Type, x: Any, y: Any) -> Node:
     if y in (0.5, -0.5):
         return b.map("sqrt" if y > 0 else "rsqrt", [x], t.dtype)
     if y == -1:
-        return _reciprocal(b, t, x)
+        return b.map("div", [b.const(1.0, t.dtype), x], t.dtype)
     return b.map("pow", [x, tensor(b, y, t.dtype)], t.dtype)
 
 
@@ -161,7 +161,7 @@ def _gelu(b: Builder, t: Type, x: Node, approximate: str = "none") -> Node:
 
     half = m("mul", x, c(0.5))
     if approximate == "none":
-        return m("mul", half, m("add", m("erf", m("mul", x, c(0.7071067811865476))), c(1.0)))
+        return m("mul", half, m("erf1p", m("mul", x, c(0.7071067811865476))))
     cube = m("mul", m("mul", x, x), x)
     inner = m("mul", m("add", x, m("mul", cube, c(0.044715))), c(0.7978845608028654))
     return m("mul", half, m("add", m("tanh", inner), c(1.0)))

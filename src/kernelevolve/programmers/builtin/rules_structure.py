@@ -48,13 +48,15 @@ def _slice(
     return b.node("slice", [x], t.shape, x.dtype, (dim, begin, step))
 
 
-@rule("select")
-def _select(b: Builder, t: Type, x: Node, dim: int, at: Any) -> Node:
+def select(b: Builder, t: Type, x: Node, dim: int, at: Any) -> Node:
     dim, begin = dim % len(x.shape), as_size(at)
     if begin.constant is not None and begin.constant < 0:
         begin = x.shape[dim] + begin
     shape = [Size.of(1) if i == dim else s for i, s in enumerate(x.shape)]
     return b.reshape(b.node("slice", [x], shape, x.dtype, (dim, begin, 1)), t.shape)
+
+
+RULES["select"] = select
 
 
 @rule("split", "split_with_sizes", "chunk")
@@ -68,7 +70,7 @@ def _split(b: Builder, t: list[Type], x: Node, sizes: Any, dim: int = 0) -> list
 
 @rule("unbind")
 def _unbind(b: Builder, t: list[Type], x: Node, dim: int = 0) -> list[Node]:
-    return [_select(b, part, x, dim, i) for i, part in enumerate(t)]
+    return [select(b, part, x, dim, i) for i, part in enumerate(t)]
 
 
 @rule("cat")
@@ -242,7 +244,8 @@ def _index(b: Builder, t: Type, x: Node, indices: Sequence[Node | None]) -> Node
     if used != list(range(used[0], used[-1] + 1)) or any(at.dtype == "bool" for at in tensors):
         raise NoRule("masks and separated indices")
     rank = len(t.shape) - (len(x.shape) - len(used))
-    first, where, nodes = used[0], [], [x]
+    first, nodes = used[0], [x]
+    where: list[tuple[Any, ...]] = []
     span = t.shape[first : first + rank]
     for d in range(len(x.shape)):
         if d in used:

@@ -45,9 +45,7 @@ class Plan(Record):
     """Use rewrites that change the order of arithmetic (re-association and the like)."""
     library: bool = False
     """Leave products to the library."""
-    threads: int = 1
-    """Above one, outer loops are shared among threads."""
-    huge_pages: bool = False
+    huge_pages: bool = True
     """Ask for large pages behind new outputs, so that touching them first costs less."""
     tune: Literal["", "-mprefer-vector-width=512", "-mprefer-vector-width=256"] = ""
     """A further compiler flag."""
@@ -62,8 +60,7 @@ class Plan(Record):
     @property
     def flags(self) -> tuple[str, ...]:
         """The compiler's."""
-        more = ("-fopenmp",) if self.threads > 1 else ()
-        return (*BASE_FLAGS, *((self.tune,) if self.tune else ()), *more)
+        return (*BASE_FLAGS, *((self.tune,) if self.tune else ()))
 
     def contraction(self, region: str) -> ContractionSchedule | None:
         """The schedule of a product, None where the plan leaves it to the default."""

@@ -7,7 +7,7 @@ no such extent makes the graph unusable, and the reason is raised.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import combinations_with_replacement
 from typing import Any
@@ -54,17 +54,25 @@ class Fitter:
         wanted = tuple(values)
         if len(set(wanted)) == 1:
             return Size.of(wanted[0])
+        for product in self._products():
+            if (fit := _scaled(product, wanted)) is not None:
+                return fit
+        for a, b in combinations_with_replacement(self.symbols, 2):
+            if (fit := _scaled(a.size + b.size, wanted)) is not None:
+                return fit
+        for product in self._products():
+            for below in self.symbols:
+                if (fit := _quotient(product, below.size, wanted)) is not None:
+                    return fit
+        raise NotUnified(f"an extent with values {list(wanted)} follows no input's extent")
+
+    def _products(self) -> Iterator[Size]:
         for degree in (1, 2, 3):
             for chosen in combinations_with_replacement(self.symbols, degree):
                 product = Size.of(1)
                 for symbol in chosen:
                     product = product * symbol.size
-                if (fit := _scaled(product, wanted)) is not None:
-                    return fit
-        for a, b in combinations_with_replacement(self.symbols, 2):
-            if (fit := _scaled(a.size + b.size, wanted)) is not None:
-                return fit
-        raise NotUnified(f"an extent with values {list(wanted)} follows no input's extent")
+                yield product
 
     def number(self, values: Sequence[float]) -> float | str:
         """A literal, or C++ text such as `2.0 / sqrt(s0)`; same errors as `size`."""
@@ -85,6 +93,17 @@ class Fitter:
                 text = f"(double)({self.size(count).expr})"
                 return f"{text} / ({text} - 1.0)"
         raise NotUnified(f"a number with values {list(values)} follows no input's extent")
+
+
+def _quotient(above: Size, below: Size, wanted: tuple[int, ...]) -> Size | None:
+    """A multiple of `above / below`, where that gives `wanted`."""
+    if below == above or not all(below.values):
+        return None
+    if not below.divides(above):
+        return None
+    expr = f"({above.expr} / {below.expr})"
+    exact = Size(expr, tuple(a // b for a, b in zip(above.values, below.values, strict=True)))
+    return _scaled(exact, wanted)
 
 
 def _scaled(base: Size, wanted: tuple[int, ...]) -> Size | None:
@@ -206,6 +225,10 @@ def _symbols(captures: Sequence[Mapping[str, Any]]) -> Fitter:
                 for dim, values in enumerate(zip(*shapes, strict=True)):
                     source = f"{column[0]['name']}.shape[{dim}]"
                     fitter.learn(source, values, wanted != "user_input")
+    for name in captures[0].get("arguments", {}):
+        values = tuple(c["arguments"].get(name) for c in captures)
+        if all(v is not None for v in values):
+            fitter.learn(f"self.size_{name}", values, True)
     return fitter
 
 

@@ -159,7 +159,7 @@ class _Writer:
         """The loops over parts, batch and row blocks."""
         sizes = [f"int64_t {'' if not capture else 'given_'}{s}" for s in self.symbols]
         head = ", ".join([*self._parameters(), f"const {self.scalar}* ready", *sizes])
-        parts = "omp_get_max_threads()" if self.schedule.parallel else "1"
+        parts = "threads()" if self.schedule.parallel else "1"
         pragma = "#pragma omp parallel for schedule(static, 1) num_threads((int)parts)"
         m = self.head.m.size.expr
         lines = [

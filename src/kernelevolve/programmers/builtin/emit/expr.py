@@ -45,7 +45,8 @@ COMPARE = frozenset({"lt", "le", "gt", "ge", "eq", "ne"})
 FUNCTION = {
     "abs": "vabs", "min": "vmin", "max": "vmax", "exp": "vexp", "exp2": "vexp2",
     "expm1": "vexpm1", "log": "vlog", "log2": "vlog2", "log1p": "vlog1p", "sqrt": "vsqrt",
-    "tanh": "vtanh", "sigmoid": "vsigmoid", "erf": "verf", "sin": "vsin", "cos": "vcos",
+    "tanh": "vtanh", "sigmoid": "vsigmoid", "erf": "verf", "erf1p": "verf1p",
+    "sin": "vsin", "cos": "vcos",
     "floor": "vfloor", "ceil": "vceil", "round": "vround", "trunc": "vtrunc", "pow": "vpow",
     "sign": "vsign", "where": "sel",
 }  # fmt: skip
@@ -256,7 +257,10 @@ class Printer:
         if call.fn == "cast":
             return _cast(values[0].text, values[0].dtype, dtype, vector), vector
         args = [self.vector(v) for v in values] if vector else [v.text for v in values]
-        return _spell(call.fn, args, dtype, vector), vector
+        fn = call.fn
+        if fn in ("max", "min") and isinstance(call.args[0], Const):
+            fn = f"hard{fn}"
+        return _spell(fn, args, dtype, vector), vector
 
     def _inverted(self, call: Call) -> Call | None:
         """X / y as x * (1 / y) where y is known outside the loop that x needs."""
@@ -295,7 +299,7 @@ def _spell(fn: str, args: list[str], dtype: DType, vector: bool) -> str:
     kind = VECTOR[dtype] if vector else STORAGE[dtype]
     if fn == "rsqrt":
         return f"k<{kind}>(1.0) / vsqrt({args[0]})"
-    if fn in ("mod", "floordiv"):
+    if fn in ("mod", "hardmax", "hardmin"):
         return f"v{fn}({args[0]}, {args[1]})"
     name = fn if fn in COMPARE else FUNCTION[fn]
     return f"{name}({', '.join(args)})"

@@ -182,6 +182,11 @@ def _entry(setting: Setting, segment: Segment) -> str:
         kind, buffer = setting.dtypes[name], setting.partition.buffers[name]
         size = f"(usize)({_elements(buffer)}) * {BYTES[kind]}"
         lines.append(f"  auto {name} = ({STORAGE[kind]}*)scratch<{ARENA + slots[name]}>({size});")
+    if setting.plan.huge_pages:
+        for name in segment.pointers:
+            if name in written:
+                elements = _elements(setting.partition.buffers[name])
+                lines.append(f"  large_pages({name}, {elements});")
     lines += [f"  {_call(setting, segment, region)};" for region in segment.regions]
     return "\n".join([*lines, "}", ""])
 

@@ -29,13 +29,16 @@ from kernelevolve.programmers.builtin.ir import (
     MapReduce,
     Pass,
     Reduction,
+    Ref,
     Store,
     axes_of,
     walk,
 )
 from kernelevolve.programmers.builtin.schedule import Loops
 
-HEAVY = frozenset({"exp", "erf", "tanh", "sigmoid", "log", "log1p", "expm1", "pow", "rsqrt"})
+HEAVY = frozenset(
+    {"exp", "erf", "erf1p", "tanh", "sigmoid", "log", "log1p", "expm1", "pow", "rsqrt"}
+)
 CHUNK = 8192
 DEEP = 512
 IDENTITY = {"sum": "0", "prod": "1"}
@@ -159,8 +162,7 @@ def _lane_of(p: Pass) -> Axis:
         for term in index.terms:
             if term.axis in scores and term.stride.constant == 1:
                 scores[term.axis] += 1
-    best = max(reversed(p.axes), key=lambda a: scores[a.name])
-    return best
+    return max(reversed(p.axes), key=lambda a: scores[a.name])
 
 
 def _row_pass(made: _Emission, printer: Printer, p: Pass) -> None:
@@ -173,7 +175,10 @@ def _row_pass(made: _Emission, printer: Printer, p: Pass) -> None:
     printer.lane = lane.name
     copies = made.loops.unroll
     chunked = any(_two_level(r, p) for r in p.reductions)
-    accumulators = [_Accumulator(r, copies, chunked and r.kind == "sum") for r in p.reductions]
+    accumulators = [
+        _Accumulator(r, copies, chunked and r.kind == "sum", "", _forgiving(made.region, r))
+        for r in p.reductions
+    ]
     for accumulator in accumulators:
         printer.scopes[-1].lines += accumulator.declare()
     for axis in others:
@@ -188,6 +193,22 @@ def _row_pass(made: _Emission, printer: Printer, p: Pass) -> None:
         printer.scopes[-1].lines += accumulator.finish()
         printer.bind(accumulator.name, accumulator.name, False, accumulator.reduction.dtype)
     made.ready |= {e for e in made.staged if any(e in walk(v) for v in _values(p))}
+
+
+def _forgiving(region: MapReduce, r: Reduction) -> bool:
+    """Every result also depends on a sum over functions of the same values and of `r`."""
+    if r.kind not in ("max", "min"):
+        return False
+    sums = set()
+    for p in region.passes:
+        for other in p.reductions:
+            inside = walk(other.value)
+            uses = any(isinstance(e, Ref) and e.name == r.name for e in inside)
+            if other.kind == "sum" and uses and r.value in inside:
+                sums.add(other.name)
+    return bool(sums) and all(
+        any(isinstance(e, Ref) and e.name in sums for e in walk(s.value)) for s in stores_of(region)
+    )
 
 
 def _two_level(r: Reduction, p: Pass) -> bool:
@@ -321,32 +342,41 @@ def _block(
 
 
 def _column_pass(made: _Emission, printers: Sequence[Printer], p: Pass) -> list[str]:
-    lines: list[str] = []
-    sets = []
-    for copy, _ in enumerate(printers):
-        sets.append([_Accumulator(r, 1, _deep(r, p), f"c{copy}_") for r in p.reductions])
-        lines += [line for a in sets[-1] for line in a.declare()]
-    for printer in printers:
+    sets = [
+        [
+            _Accumulator(r, 1, _deep(r, p), f"c{c}_", _forgiving(made.region, r))
+            for r in p.reductions
+        ]
+        for c in range(len(printers))
+    ]
+    declared = [line for accumulators in sets for a in accumulators for line in a.declare()]
+    body = _column_body(made, printers, p, sets)
+    before = [line for printer in printers for line in _take(printer)]
+    finish: list[str] = []
+    for printer, accumulators in zip(printers, sets, strict=True):
+        for a in accumulators:
+            finish += a.finish_lanes()
+            printer.bind(a.name, f"{a.prefix}{a.name}", True, a.reduction.dtype)
+    return before + declared + body + finish
+
+
+def _column_body(
+    made: _Emission, printers: Sequence[Printer], p: Pass, sets: Sequence[Sequence[_Accumulator]]
+) -> list[str]:
+    """The loops of one pass, each step of which serves every printer's vector."""
+    position = _linear(p, "", "") if p.axes else "0"
+    for printer, accumulators in zip(printers, sets, strict=True):
         for axis in p.axes:
             printer.open(axis.name)
-    for printer, accumulators in zip(printers, sets, strict=True):
-        position = _linear(p, "", "") if p.axes else "0"
         for accumulator in accumulators:
             accumulator.update(printer, 0, None, position)
         for store in p.stores:
             printer.store(store, made.loops.stream)
     body: list[str] = []
     for level, axis in enumerate(reversed(p.axes)):
-        for printer in printers:
-            body = printer.close() + body if level else body + printer.close()
-        body = _rows(axis, body, sets, level == 0)
-    lanes_level = [line for printer in printers for line in _take(printer)]
-    finish: list[str] = []
-    for printer, accumulators in zip(printers, sets, strict=True):
-        for a in accumulators:
-            finish += a.finish_lanes()
-            printer.bind(a.name, f"{a.prefix}{a.name}", True, a.reduction.dtype)
-    return lanes_level + lines + body + finish
+        closed = [line for printer in printers for line in printer.close()]
+        body = _rows(axis, closed + body, sets, level == 0)
+    return body
 
 
 def _take(printer: Printer) -> list[str]:
@@ -383,6 +413,8 @@ class _Accumulator:
     copies: int
     two_level: bool
     prefix: str = ""
+    forgiving: bool = False
+    """NaN may get lost in a maximum, because a later sum of the same values finds it."""
 
     @property
     def name(self) -> str:
@@ -432,7 +464,8 @@ class _Accumulator:
         elif kind == "prod":
             printer.line(f"{into} *= {vector};")
         elif kind in ("max", "min"):
-            printer.line(f"{into} = v{kind}({vector}, {into});")
+            hard = "hard" if self.forgiving else ""
+            printer.line(f"{into} = v{hard}{kind}({into}, {vector});")
         else:
             self._update_arg(printer, vector, into, position)
 

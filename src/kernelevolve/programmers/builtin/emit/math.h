@@ -23,8 +23,7 @@ template <> IN vf32 scale2(vf32 v, vf32 n) { return __builtin_ia32_scalefps512_m
 #endif
 template <class V> IN V nearest(V v) { return (v + k<V>(12582912.0)) - k<V>(12582912.0); }
 template <class V> IN V clamp(V v, double lo, double hi) {  // keeps NaN
-  V low = sel(lt(v, k<V>(lo)), k<V>(lo), v);
-  return sel(gt(low, k<V>(hi)), k<V>(hi), low);
+  return vhardmin(k<V>(hi), vhardmax(k<V>(lo), v));
 }
 template <class V> IN V exp_tail(V r) {  // (e**r - 1 - r) / r**2
   return (((k<V>(1.395080906e-03) * r + k<V>(8.369072929e-03)) * r + k<V>(4.166620104e-02)) * r +
@@ -40,7 +39,7 @@ template <class V> IN V vexp(V x) {
   else {
     V y = clamp(x, -104.0, 89.0), n = nearest(y * k<V>(1.4426950408889634)), r = rest(y, n);
     V p = FAST_MATH ? exp_tail_short(r) : exp_tail(r);
-    return scale2(p * (r * r) + r + k<V>(1.0), n);
+    return scale2((p * r + k<V>(1.0)) * r + k<V>(1.0), n);
   }
 }
 template <class V> IN V vexpm1(V x) {
@@ -121,6 +120,19 @@ template <class V> IN V verf(V x) {  // |x| < 1: odd polynomial; beyond: 1 - exp
     t = (((t - k<V>(1.032562045e-01)) * a - k<V>(6.379649961e-01)) * a - k<V>(1.127202279e+00)) * a;
     V big = k<V>(1.0) - vexp(t - k<V>(3.124692735e-04));
     return sel(lt(a, k<V>(1.0)), x * (s + k<V>(1.128379166e+00)), sel(lt(x, k<V>(0.0)), -big, big));
+  }
+}
+template <class V> IN V verf1p(V x) {  // 1 + erf(x) = erfc(-x), from log erfc(|x|)
+  if constexpr (!is32<V>) return each(x, [](double v) { return 1.0 + __builtin_erf(v); });
+  else {
+    V a = vhardmin(k<V>(6.0), vabs(x));
+    V t = k<V>(-3.074303879e-05);
+    t = t * a + k<V>(3.028666307e-04); t = t * a - k<V>(1.012259446e-03); t = t * a - k<V>(5.719607141e-04);
+    t = t * a + k<V>(1.961737264e-02); t = t * a - k<V>(1.029369637e-01); t = t * a - k<V>(6.365931736e-01);
+    t = (t * a - k<V>(1.128380759e+00)) * a + k<V>(1.505347704e-08);
+    V n = nearest(t * k<V>(1.4426950408889634)), r = rest(t, n);
+    V e = scale2((exp_tail(r) * r + k<V>(1.0)) * r + k<V>(1.0), n);
+    return sel(lt(x, V{}), e, k<V>(2.0) - e);
   }
 }
 #define LIBM(name, f, d) template <class V> IN V name(V x) { \

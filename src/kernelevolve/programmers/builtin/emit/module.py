@@ -60,6 +60,7 @@ def _rewritten(
             node.id = "ModelNew"
     if forward is not None:
         _replace_forward(model, forward, prepare or [])
+        _keep_arguments(model)
         head += ast.parse("import torch").body
         if flags:
             load = f"lib = cpp.load('kernel.cpp', flags={list(flags)!r})"
@@ -77,7 +78,7 @@ def _is_named(node: ast.stmt, names: frozenset[str]) -> bool:
 
 
 def _docstring_and_imports(body: list[ast.stmt]) -> tuple[list[ast.stmt], list[ast.stmt]]:
-    head = [n for n in body if isinstance(n, ast.Import | ast.ImportFrom)]
+    head: list[ast.stmt] = [n for n in body if isinstance(n, ast.Import | ast.ImportFrom)]
     text = [n for n in body if isinstance(n, ast.Expr) and isinstance(n.value, ast.Constant)]
     rest = [n for n in body if n not in head and n not in text]
     head.sort(key=lambda n: not (isinstance(n, ast.ImportFrom) and n.module == "__future__"))
@@ -90,11 +91,28 @@ def _replace_forward(model: ast.ClassDef, forward: list[str], prepare: list[str]
     )
     if old is None:
         raise NoClass("Model inherits its forward")
-    old.body = ast.parse("\n".join(forward)).body
+    me = old.args.args[0].arg
+    renamed = [] if me == "self" else [f"self = {me}"]
+    old.body = ast.parse("\n".join([*renamed, *forward])).body
     old.returns = None
     if prepare:
         text = "ready = None\ndef prepare(self):\n" + "\n".join(f"    {x}" for x in prepare)
         model.body += ast.parse(text).body
+
+
+def _keep_arguments(model: ast.ClassDef) -> None:
+    """Let the constructor keep those of its arguments that forward reads as sizes."""
+    wanted = {
+        n.attr
+        for f in model.body
+        for n in ast.walk(f)
+        if isinstance(n, ast.Attribute) and n.attr.startswith("size_")
+    }
+    for function in model.body:
+        if isinstance(function, ast.FunctionDef) and function.name == "__init__":
+            me, *names = [a.arg for a in function.args.args]
+            text = "\n".join(f"{me}.size_{n} = {n}" for n in names if f"size_{n}" in wanted)
+            function.body = [*function.body[:1], *ast.parse(text).body, *function.body[1:]]
 
 
 def reach(path: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kernelevolve.programmers.builtin.emit.expr import ARITHMETIC, STORAGE, VECTOR, Printer
-from kernelevolve.programmers.builtin.ir import Axis, Scan, loads_of
+from kernelevolve.programmers.builtin.ir import Axis, DType, Scan, loads_of
 
 STEP = {"sum": "carry + {}", "prod": "carry * {}", "max": "vmax({}, carry)"}
 START = {"sum": "0", "prod": "1"}
@@ -38,15 +38,14 @@ def _chain(region: Scan, lane: Axis | None, lanes: str | None) -> list[str]:
     printer = Printer(lane.name if lane else None)
     printer.lanes = lanes
     dtype = ARITHMETIC[region.dtype]
-    wide = "f64" if dtype == "f32" and lane is None else dtype
+    wide: DType = "f64" if dtype == "f32" and region.kind == "sum" else dtype
     kind = VECTOR[wide] if lane else STORAGE[wide]
     start = START.get(region.kind, "0")
     printer.open(region.axis.name)
     value = printer.convert(printer.value(region.value), wide)
     text = printer.vector(value) if lane else value.text
     printer.line(f"carry = {STEP[region.kind].format(text)};")
-    carry = "carry" if wide == dtype else f"(({STORAGE[dtype]})carry)"
-    printer.bind("carry", carry, lane is not None, region.dtype)
+    printer.bind("carry", "carry", lane is not None, wide)
     printer.store(region.store)
     body = printer.close()
     r, n = region.axis.name, region.axis.size.expr

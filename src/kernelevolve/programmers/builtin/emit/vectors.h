@@ -133,8 +133,20 @@ template <class T> IN T sel(bool m, T a, T b) { return m ? a : b; }
   IN bool name(bool a, bool b) { return a op b; }
 COMPARE(lt, <) COMPARE(le, <=) COMPARE(gt, >) COMPARE(ge, >=) COMPARE(eq, ==) COMPARE(ne, !=)
 template <class V> IN auto isnan_(V a) { return ne(a, a); }
+template <class V> IN auto vhardmax(V a, V b) { return sel(gt(a, b), a, b); }  // NaN only from b
+template <class V> IN auto vhardmin(V a, V b) { return sel(lt(a, b), a, b); }
 template <class V> IN auto vmax(V a, V b) { return sel(gt(a, b) | ne(a, a), a, b); }
 template <class V> IN auto vmin(V a, V b) { return sel(lt(a, b) | ne(a, a), a, b); }
+#if defined(__AVX512F__) && W == 16
+IN vf32 vhardmax(vf32 a, vf32 b) { return __builtin_ia32_maxps512_mask(a, b, a, 0xffff, 4); }
+IN vf32 vhardmin(vf32 a, vf32 b) { return __builtin_ia32_minps512_mask(a, b, a, 0xffff, 4); }
+IN uint16_t ordered(vf32 a) { return __builtin_ia32_cmpps512_mask(a, a, 7, 0xffff, 4); }
+IN vf32 vmax(vf32 a, vf32 b) { return __builtin_ia32_maxps512_mask(a, b, a, ordered(a), 4); }
+IN vf32 vmin(vf32 a, vf32 b) { return __builtin_ia32_minps512_mask(a, b, a, ordered(a), 4); }
+#elif defined(__AVX__) && W == 8
+IN vf32 vhardmax(vf32 a, vf32 b) { return __builtin_ia32_maxps256(a, b); }
+IN vf32 vhardmin(vf32 a, vf32 b) { return __builtin_ia32_minps256(a, b); }
+#endif
 template <class V, class F> IN auto fold(V v, F f) {
   typename Traits<V>::scalar lanes[W];
   *(typename Lanes<typename Traits<V>::scalar>::loose*)lanes = v;
@@ -170,3 +182,8 @@ template <class V> IN int64_t where_best(V value, vi64 at, bool largest) {  // t
 #define TIMES [](auto a, auto b) { return a * b; }
 #define MOST [](auto a, auto b) { return vmax(a, b); }
 #define LEAST [](auto a, auto b) { return vmin(a, b); }
+extern "C" int madvise(void*, usize, int);
+template <class T> inline void large_pages(T* p, int64_t n) {  // a hint: 2 MiB pages inside [p, p + n)
+  const usize page = 1 << 21, from = ((usize)p + page - 1) / page * page, to = (usize)(p + n) / page * page;
+  if (to > from + page) madvise((void*)from, to - from, 14);
+}

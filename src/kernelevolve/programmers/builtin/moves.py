@@ -1,0 +1,271 @@
+"""From the plans and measurements so far to the next plan.
+
+Guided moves look at what limits a parent and at what its relatives gained or lost; the random
+sampler, for comparison, draws every decision on its own.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from random import Random
+from typing import Any, NamedTuple
+
+from kernelevolve.programmers.builtin.emit.contraction_schedule import (
+    ContractionSchedule,
+    Limit,
+    default_schedules,
+    extents,
+    legal,
+    neighbours,
+)
+from kernelevolve.programmers.builtin.emit.kernel import is_weight, schedule_of
+from kernelevolve.programmers.builtin.ir import Contraction
+from kernelevolve.programmers.builtin.regions import NotPartitioned, cuttable
+from kernelevolve.programmers.builtin.render import (
+    Model,
+    contractions_of,
+    program_of,
+    render,
+)
+from kernelevolve.programmers.builtin.schedule import Loops, Plan
+
+LOOP_CHOICES: dict[str, tuple[Any, ...]] = {
+    "unroll": (1, 2, 4, 8),
+    "columns": (1, 2, 4, 8),
+    "stage": (True, False),
+    "reciprocal": (True, False),
+    "stream": (False, True),
+    "width": (16, 8),
+}
+PLAN_CHOICES: dict[str, tuple[Any, ...]] = {
+    "fast_math": (False, True),
+    "prologues": (False, True),
+    "algebra": (True, False),
+    "library": (False, True),
+    "huge_pages": (True, False),
+    "tune": ("", "-mprefer-vector-width=512"),
+}
+ORDER: dict[str, tuple[str, ...]] = {
+    "memory": ("stream", "huge_pages", "unroll", "stage", "columns", "prologues", "width"),
+    "cache": ("unroll", "stage", "columns", "stream", "huge_pages", "width", "fast_math"),
+    "compute": ("fast_math", "unroll", "stage", "reciprocal", "width", "columns", "tune"),
+    "overhead": ("unroll", "stage", "huge_pages", "columns", "library", "width", "fast_math"),
+}
+REASONS = {
+    "stream": "writes need not pass through the caches",
+    "huge_pages": "touching new outputs costs page faults",
+    "unroll": "more vectors in flight hide latency, fewer save code and tails",
+    "columns": "wider stripes of columns use whole cache lines",
+    "stage": "keeping a costly value against computing it again",
+    "reciprocal": "division against multiplying with a reciprocal",
+    "width": "the other vector width may clock higher or waste fewer lanes",
+    "fast_math": "a shorter polynomial for exp",
+    "prologues": "an operand made while it is packed needs no memory of its own",
+    "algebra": "the order of arithmetic as written",
+    "library": "the library's products",
+    "tune": "the compiler's own vectors at full width",
+    "cuts": "a value that several places compute may be cheaper in memory",
+}
+
+
+@dataclass(frozen=True)
+class Result:
+    """A plan and how it did."""
+
+    plan: Plan
+    score: float | None
+    limit: Limit = "unknown"
+
+
+class Step(NamedTuple):
+    """A next plan and the reason for it."""
+
+    plan: Plan
+    reason: str
+
+
+def initial_plans(model: Model) -> list[Plan]:
+    """Where a search starts, best guess first; those that give equal sources appear once."""
+    loops = [Loops(), Loops(unroll=4), Loops(stage=False), Loops(width=8)]
+    plans = [Plan(loops=x) for x in loops]
+    plans += [Plan(library=True), Plan(prologues=True), Plan(algebra=False)]
+    seen: dict[str, Plan] = {}
+    for plan in plans:
+        seen.setdefault(fingerprint(model, plan.model_dump_json()), plan)
+    return list(seen.values())
+
+
+@lru_cache(maxsize=2048)
+def fingerprint(model: Model, plan: str) -> str:
+    """What is equal for plans that render to the same files."""
+    files = render(model, Plan.model_validate_json(plan)).files
+    return "\0".join(f"{name}\0{files[name]}" for name in sorted(files))
+
+
+def mutate(
+    model: Model,
+    parent: Result,
+    relatives: Sequence[Result],
+    tried: Iterable[str],
+    rng: Random,
+    guided: bool = True,
+) -> Step:
+    """A plan near `parent`, or any plan where not `guided`, whose source is not yet `tried`."""
+    known = {fingerprint(model, plan) for plan in tried}
+    known.add(fingerprint(model, parent.plan.model_dump_json()))
+    steps = _guided(model, parent, relatives, rng) if guided else _random(model, rng)
+    last = Step(parent.plan, "nothing new is left")
+    for step in steps:
+        last = step
+        if fingerprint(model, step.plan.model_dump_json()) not in known:
+            return step
+    return last
+
+
+def merge(first: Plan, second: Plan, rng: Random) -> Plan:
+    """A plan with each differing decision taken from one of two."""
+    merged = first.model_dump()
+    other = second.model_dump()
+    for name, value in other.items():
+        if name == "loops":
+            merged[name] = {k: rng.choice([merged[name][k], v]) for k, v in value.items()}
+        elif name == "contractions":
+            names = {*merged[name], *value}
+            pick = {n: rng.choice([merged[name].get(n), value.get(n)]) for n in sorted(names)}
+            merged[name] = {n: v for n, v in pick.items() if v is not None}
+        else:
+            merged[name] = rng.choice([merged[name], value])
+    return Plan.model_validate(merged)
+
+
+def _random(model: Model, rng: Random) -> Iterator[Step]:
+    for _ in range(50):
+        loops = Loops(**{name: rng.choice(v) for name, v in LOOP_CHOICES.items()})
+        plan = Plan(loops=loops, **{name: rng.choice(v) for name, v in PLAN_CHOICES.items()})
+        plan = plan.model_copy(update={"cuts": _random_cuts(model, plan, rng)})
+        yield Step(_with_random_products(model, plan, rng), "drawn at random")
+
+
+def _random_cuts(model: Model, plan: Plan, rng: Random) -> tuple[int, ...]:
+    options = _cuts(model, plan)
+    return tuple(sorted(rng.sample(options, k=min(len(options), rng.choice((0, 0, 1, 2))))))
+
+
+def _with_random_products(model: Model, plan: Plan, rng: Random) -> Plan:
+    chosen: dict[str, dict[str, Any]] = {}
+    for region, weight, _ in _products(model, plan):
+        schedule = rng.choice(default_schedules(region, weight))
+        for _ in range(rng.randrange(5)):
+            near = neighbours(region, schedule, "unknown", weight)
+            schedule = rng.choice(near).schedule if near else schedule
+        chosen[region.name] = asdict(schedule)
+    return plan.model_copy(update={"contractions": chosen})
+
+
+def _products(model: Model, plan: Plan) -> list[tuple[Contraction, bool, ContractionSchedule]]:
+    """Products, whether their B is a weight, and their schedule; the largest first."""
+    try:
+        setting, regions = contractions_of(model, plan)
+    except NotPartitioned:
+        return []
+    regions.sort(key=lambda r: -math.prod(extents(r)))
+    return [(r, is_weight(setting, r), schedule_of(setting, r)) for r in regions]
+
+
+def _cuts(model: Model, plan: Plan) -> list[int]:
+    return cuttable(program_of(model, plan.algebra, plan.library)[0])
+
+
+def _guided(
+    model: Model, parent: Result, relatives: Sequence[Result], rng: Random
+) -> Iterator[Step]:
+    """Near plans: what a relative gained from first, then by what limits the parent."""
+    options = list(_near(model, parent))
+    gains = _gains(parent, relatives)
+    ranked = sorted(
+        range(len(options)),
+        key=lambda i: (-gains.get(_decision(parent.plan, options[i].plan), 0.0), i),
+    )
+    if len(ranked) > 3 and rng.random() < 0.2:
+        ranked.insert(0, ranked.pop(rng.randrange(len(ranked))))
+    first = [options[i] for i in ranked]
+    yield from first
+    for step in first:
+        near = Result(step.plan, None, parent.limit)
+        yield from _near(model, near)
+
+
+def _near(model: Model, parent: Result) -> Iterator[Step]:
+    """Plans one decision away; products and loops in turn, products first where they dominate."""
+    limit: Limit = parent.limit
+    loops = list(_loop_steps(model, parent.plan, limit))
+    products = [
+        Step(_with_product(parent.plan, region, s), f"{region.name}: {reason}")
+        for region, weight, schedule in _products(model, parent.plan)
+        for s, reason in neighbours(region, schedule, limit, weight)
+    ]
+    while products or loops:
+        yield from products[:2]
+        yield from loops[:1] if products else loops
+        products, loops = products[2:], loops[1:] if products else []
+
+
+def _with_product(plan: Plan, region: Contraction, schedule: ContractionSchedule) -> Plan:
+    """The plan with another schedule for one product, at the width that it asks for."""
+    schedule = legal(region, schedule)
+    loops = plan.loops.model_copy(update={"width": 8 if schedule.width <= 8 else 16})
+    chosen = {**plan.contractions, region.name: asdict(schedule)}
+    return plan.model_copy(update={"contractions": chosen, "loops": loops})
+
+
+def _loop_steps(model: Model, plan: Plan, limit: Limit) -> Iterator[Step]:
+    asked = ORDER.get(limit, ORDER["cache"])
+    rest = [n for n in (*LOOP_CHOICES, *PLAN_CHOICES) if n not in asked]
+    for name in (*asked, *rest):
+        for plan_to in _changes(plan, name):
+            yield Step(plan_to, f"{limit} limit: {REASONS[name]}")
+    for cut in _cuts(model, plan):
+        cuts = tuple(sorted({*plan.cuts} ^ {cut}))
+        yield Step(plan.model_copy(update={"cuts": cuts}), REASONS["cuts"])
+
+
+def _changes(plan: Plan, name: str) -> Iterator[Plan]:
+    if name in LOOP_CHOICES:
+        now, choices = getattr(plan.loops, name), LOOP_CHOICES[name]
+        order = sorted(choices, key=lambda v: abs(choices.index(v) - choices.index(now)))
+        for value in order[1:]:
+            loops = plan.loops.model_copy(update={name: value})
+            yield plan.model_copy(update={"loops": loops})
+        return
+    for value in PLAN_CHOICES[name]:
+        if value != getattr(plan, name):
+            yield plan.model_copy(update={name: value})
+
+
+def _decision(before: Plan, after: Plan) -> str:
+    """What differs between two plans, as text; empty when nothing or too much does."""
+    a, b = _decisions(before), _decisions(after)
+    changed = [f"{k}={b[k]}" for k in b if a.get(k) != b[k]]
+    return changed[0] if len(changed) == 1 else ""
+
+
+def _decisions(plan: Plan) -> dict[str, Any]:
+    flat = plan.model_dump()
+    flat.update(flat.pop("loops"))
+    return flat
+
+
+def _gains(parent: Result, relatives: Sequence[Result]) -> dict[str, float]:
+    """Logarithm of what single decisions gained among relatives, relative to one another."""
+    gains: dict[str, float] = {}
+    scored = [r for r in (parent, *relatives) if r.score]
+    for before in scored:
+        for after in scored:
+            decision = _decision(before.plan, after.plan)
+            if decision and before is not after:
+                gain = math.log((after.score or 1.0) / (before.score or 1.0))
+                gains[decision] = gain if abs(gain) > 0.02 else 0.0
+    return gains

@@ -1,0 +1,119 @@
+"""The programmer that needs no model and no key: rules, schedules and measurements."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass, field
+from random import Random
+
+from kernelevolve.core.candidate import Attempt, Brief, Proposal, SourceFile
+from kernelevolve.core.errors import ProgrammerError
+from kernelevolve.core.protocols import Workbench
+from kernelevolve.core.task import Task
+from kernelevolve.programmers.builtin.moves import (
+    Result,
+    Step,
+    fingerprint,
+    initial_plans,
+    merge,
+    mutate,
+)
+from kernelevolve.programmers.builtin.render import Model, model_of, render
+from kernelevolve.programmers.builtin.schedule import Plan
+
+CAPTURE = "kernelevolve.programmers.builtin.capture"
+KEPT = 16
+
+
+@dataclass
+class Builtin:
+    """Captures a task once, then answers briefs with plans and their source."""
+
+    guided: bool = True
+    """Use parents' measurements and diagnosis; False draws plans at random, for comparison."""
+    models: dict[str, Model] = field(default_factory=dict, init=False, repr=False)
+
+    async def propose(self, brief: Brief, bench: Workbench) -> Proposal:
+        """Answer a brief.
+
+        Raises:
+            ProgrammerError: this programmer writes C++ only, or the task is a program.
+        """
+        if brief.language != "cpp":
+            raise ProgrammerError(f"the built-in programmer writes cpp, not {brief.language}")
+        model = await self._model(brief.task, bench)
+        if model.traced is None:
+            step = Step(Plan(), f"left to the library: {model.message}")
+        else:
+            step = next_step(model, brief, self.guided)
+        made = render(model, step.plan)
+        said = f"{step.reason}; {made.message}" if made.message else step.reason
+        return Proposal(
+            files=tuple(SourceFile(path=p, text=t) for p, t in made.files.items()),
+            summary=said[:600],
+            plan=step.plan.model_dump_json(),
+            algebraic=made.algebraic,
+            fallback=made.fallback,
+        )
+
+    async def _model(self, task: Task, bench: Workbench) -> Model:
+        """The task as captured; kept by the task's content."""
+        if task.id not in self.models:
+            if not task.source:
+                raise ProgrammerError("a task without source is not captured yet")
+            reason = "gradients are left to autograd" if task.backward else ""
+            answer = {"captures": [], "messages": [reason]}
+            if not reason:
+                request = {
+                    "source": task.source,
+                    "workloads": [{"sizes": w.sizes} for w in task.shown],
+                    "mode": task.mode,
+                }
+                command = [sys.executable, "-m", CAPTURE]
+                answer = json.loads(await bench.run(command, json.dumps(request).encode()))
+            if len(self.models) >= KEPT:
+                self.models.pop(next(iter(self.models)))
+            self.models[task.id] = model_of(task.source, answer)
+        return self.models[task.id]
+
+
+def next_step(model: Model, brief: Brief, guided: bool) -> Step:
+    """The plan for a brief: a start, a crossing of parents, or a change of one."""
+    rng = Random(brief.seed)
+    parents = [r for r in map(result_of, brief.parents) if r is not None]
+    if not parents:
+        return _start(model, brief, rng, guided)
+    if len(parents) > 1:
+        crossed = merge(parents[0].plan, parents[1].plan, rng)
+        if fingerprint(model, crossed.model_dump_json()) not in _known(model, brief):
+            return Step(crossed, "decisions of two parents together")
+    best = max(parents, key=lambda r: r.score or 0.0)
+    relatives = [r for r in map(result_of, brief.history) if r is not None]
+    return mutate(model, best, relatives, brief.tried, rng, guided)
+
+
+def _start(model: Model, brief: Brief, rng: Random, guided: bool) -> Step:
+    known = _known(model, brief)
+    for plan in initial_plans(model) if guided else ():
+        if fingerprint(model, plan.model_dump_json()) not in known:
+            return Step(plan, "a first guess")
+    if not guided and not known:
+        return Step(Plan(), "the default")
+    return mutate(model, Result(Plan(), None), (), brief.tried, rng, guided)
+
+
+def _known(model: Model, brief: Brief) -> set[str]:
+    return {fingerprint(model, plan) for plan in brief.tried}
+
+
+def result_of(attempt: Attempt) -> Result | None:
+    """What an earlier attempt of this programmer was and how it did; None for others'."""
+    if attempt.plan is None:
+        return None
+    try:
+        plan = Plan.model_validate_json(attempt.plan)
+    except ValueError:
+        return None
+    diagnosis = attempt.evaluation.diagnosis
+    return Result(plan, attempt.evaluation.score, diagnosis.limit if diagnosis else "unknown")
