@@ -179,13 +179,15 @@ class Builder:
             return x
         if x.op == "expand":
             x = x.inputs[0]
+        source = x.inputs[0] if x.op == "reshape" else x
+        if from_product(source):
+            return source if source.shape == wanted and x.shape == shape else None
         core = x.shape
         while core and core[0].is_const(1):
             core = core[1:]
         if len(core) <= len(wanted) and core == wanted[len(wanted) - len(core) :]:
             return self.reshape(x, core)
-        same = x.shape == shape and (x.op == "input" or from_product(x))
-        source = x.inputs[0] if x.op == "reshape" else x
+        same = x.shape == shape and x.op == "input"
         if same or (x.shape == shape and source.shape == wanted):
             return self.reshape(x, wanted)
         return None

@@ -79,7 +79,11 @@ def writes(region: Region) -> tuple[str, ...]:
 def schedule_of(setting: Setting, region: Contraction) -> ContractionSchedule:
     """The plan's choice for a product, at the file's width."""
     weight = is_weight(setting, region)
-    chosen = setting.plan.contraction(region.name) or default_schedules(region, weight)[0]
+    chosen = setting.plan.contraction(region.name)
+    if chosen is None:
+        products = [r for r in setting.partition.regions if isinstance(r, Contraction)]
+        guess = default_schedules(region, weight)[0]
+        chosen = replace(guess, fixed=guess.fixed and len(products) == 1)
     if chosen.ahead and not weight:
         chosen = replace(chosen, ahead=False)
     return legal(region, replace(chosen, width=setting.plan.loops.width))
