@@ -19,7 +19,7 @@ from kernelevolve.evaluation.processes import Ended, Failed, Late, Runner
 from kernelevolve.evaluation.session import Session
 from kernelevolve.evaluation.verify import Broken, Wrong
 
-Fork = Callable[[], Runner]
+Fork = Callable[[str], Runner]
 RING_BYTES = 256 << 20
 MAX_SLOTS = 8
 MEMORY_SHARE = 0.8
@@ -42,6 +42,7 @@ class Context:
 
     task: Task
     spec: TargetSpec
+    standard: tuple[str, ...]
     baseline: str | None
     fork: Fork
     random: Random
@@ -67,7 +68,7 @@ class Context:
         """The reference runner of a kind (`eager`, `compile`, `user`), with the task loaded."""
         runner = self.runners.get(kind)
         if runner is None or runner.closed:
-            runner = self.fork()
+            runner = self.fork(kind)
             self.runners[kind] = runner
             self._load(runner, report=kind == "eager")
         return runner
@@ -203,7 +204,7 @@ class Context:
     @property
     def kinds(self) -> tuple[str, ...]:
         """Baselines to measure."""
-        return ("eager", "compile", "user") if self.baseline else ("eager", "compile")
+        return (*self.standard, "user") if self.baseline else self.standard
 
     def all_sessions(self, workload: Workload) -> dict[str, Session]:
         """Those baselines that work; a remark for each that does not."""

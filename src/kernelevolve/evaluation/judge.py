@@ -28,6 +28,7 @@ from kernelevolve.evaluation.trial import Trial
 from kernelevolve.evaluation.wire import Channel, Closed, Malformed
 
 KEPT_CONTEXTS = 2
+COMPILER = ("torch._dynamo", "torch._inductor.compile_fx")
 PRELOAD = ("torch", "kernelevolve.registry", "kernelevolve.evaluation.reference")
 
 
@@ -44,6 +45,8 @@ class LaneSetup(Record):
     """Folder of all builds."""
     compiled: str
     """Folder that keeps the baselines' compiled code between runs."""
+    baselines: tuple[str, ...]
+    """Which are measured: `eager`, and `compile` unless left out."""
     limits: Limits
     """Default limits, for the reference's runners too."""
 
@@ -56,31 +59,40 @@ class Lane:
         self.group = cgroup.Group(setup.limits.processes)
         self._parents: dict[str, WarmParent] = {}
         self._contexts: dict[str, Context] = {}
-        for role in ("reference", "candidate"):
-            self._parents[role] = self._start(role)
+        for name in ("reference", "candidate"):
+            self._parents[name] = self._start(name)
 
-    def _start(self, role: str) -> WarmParent:
+    def _parent(self, name: str) -> WarmParent:
+        if name not in self._parents:
+            self._parents[name] = self._start(name)
+        return self._parents[name]
+
+    def _start(self, name: str) -> WarmParent:
         language = f"kernelevolve.languages.{self.setup.language}"
         builds = Path(self.setup.builds)
-        if role == "candidate":
+        if name == "candidate":
             walls = Walls(readable=[builds])
-            return WarmParent(role, walls, self.setup.environment, [*PRELOAD, language])
+            return WarmParent(name, walls, self.setup.environment, [*PRELOAD, language])
         walls = Walls(writable=[Path(self.setup.compiled)], everything=True)
         extra = {
             "TORCHINDUCTOR_CACHE_DIR": self.setup.compiled,
             "TORCHINDUCTOR_COMPILE_THREADS": "1",
         }
-        return WarmParent(role, walls, {**self.setup.environment, **extra}, PRELOAD)
+        preload = [*PRELOAD, *(COMPILER if name == "compile" else ())]
+        return WarmParent("reference", walls, {**self.setup.environment, **extra}, preload)
 
-    def fork_reference(self, limits: Limits) -> Runner:
-        """A runner for the task's own code."""
-        return self._parents["reference"].fork(reference_limits(limits))
+    def fork_reference(self, kind: str) -> Runner:
+        """A runner for the task's own code, or for a baseline."""
+        parent = self._parent("compile" if kind == "compile" else "reference")
+        runner = parent.fork(reference_limits(self.setup.limits))
+        runner.go()
+        return runner
 
     def fork_candidate(self, build: Build, limits: Limits) -> Runner:
         """A runner that sees no build but its own."""
         cpu = int(40 * limits.run_seconds) * self.setup.spec.threads
         hidden = self.setup.builds
-        runner = self._parents["candidate"].fork(limits, build.folder, hidden, cpu)
+        runner = self._parent("candidate").fork(limits, build.folder, hidden, cpu)
         self.group.add(runner.init)
         runner.go()
         return runner
@@ -93,8 +105,9 @@ class Lane:
         context = self._contexts.pop(key, None) or Context(
             task=job.task,
             spec=self.setup.spec,
+            standard=self.setup.baselines,
             baseline=job.baseline,
-            fork=lambda: _gone(self.fork_reference(self.setup.limits)),
+            fork=self.fork_reference,
             random=Random(f"{seed}/{perturb}"),
             perturb=perturb,
             blobs=job.blobs,
@@ -113,14 +126,13 @@ class Lane:
         """Kill everything."""
         for context in list(self._contexts.values()):
             self.drop(context)
-        for parent in self._parents.values():
+        self.end()
+
+    def end(self) -> None:
+        """Kill every process; may be called from another thread."""
+        for parent in list(self._parents.values()):
             parent.close()
         self.group.close()
-
-
-def _gone(runner: Runner) -> Runner:
-    runner.go()
-    return runner
 
 
 class Asked:
@@ -214,7 +226,7 @@ def _listen(
         while True:
             requests.put(tuple(channel.receive()))  # type: ignore[arg-type]
     except (Closed, Malformed):
-        lane.group.kill()
+        lane.end()
         os._exit(0)
 
 

@@ -14,7 +14,7 @@ from kernelevolve import registry
 from kernelevolve.config import cache_folder
 from kernelevolve.core.errors import HarnessError
 from kernelevolve.core.evaluation import Build, Evaluation, Flag, Stage, Status
-from kernelevolve.core.job import Admission, Finding, Job, Limits
+from kernelevolve.core.job import Admission, Finding, Finished, Job, Limits
 from kernelevolve.core.protocols import Harness
 from kernelevolve.core.record import digest
 from kernelevolve.core.target import TargetSpec
@@ -23,14 +23,6 @@ from kernelevolve.evaluation import lease
 from kernelevolve.evaluation.client import Client, Gone
 
 ATTEMPTS = 3
-
-
-@dataclass(frozen=True)
-class Finished:
-    """How a build command ended."""
-
-    code: int
-    output: str
 
 
 @dataclass
@@ -49,6 +41,8 @@ class LocalHarness:
     """Gets a task's captured inputs or program."""
     limits: Limits = field(default_factory=Limits)
     """For the lane; a job's own limits hold for its build and runs."""
+    baselines: tuple[str, ...] = ("eager", "compile")
+    """Measured beside a user's own; without `compile` nothing waits for a compiler."""
 
     def __post_init__(self) -> None:
         self.slots = self.workers
@@ -141,7 +135,7 @@ class LocalHarness:
             done = self._builder.request(body).result(limits.build_seconds + 30)
         except (Gone, TimeoutError) as error:
             raise HarnessError("the build supervisor died") from error
-        return Finished(int(done["code"]), str(done["output"]))
+        return Finished(code=done["code"], output=done["output"])
 
     async def _judged(self, job: Job, build: Build) -> Evaluation:
         body = {"job": job.model_dump(mode="json"), "build": build.model_dump(mode="json")}
@@ -189,6 +183,7 @@ class LocalHarness:
                 "environment": self._environment,
                 "builds": str(self._builds),
                 "compiled": str(compiled),
+                "baselines": list(self.baselines),
                 "limits": self.limits.model_dump(mode="json"),
             },
         )

@@ -1,0 +1,62 @@
+from collections.abc import Iterator
+
+import pytest
+
+from kernelevolve.core.candidate import Candidate, SourceFile
+from kernelevolve.core.evaluation import Evaluation, Stage
+from kernelevolve.core.job import Admission, Job, Limits
+from kernelevolve.core.target import TargetSpec
+from kernelevolve.core.task import Task
+from kernelevolve.event_loop import EventLoop
+from kernelevolve.harnesses.local import LocalHarness
+from kernelevolve.taskfile import parse
+
+SPEC = TargetSpec(vendor="cpu", arch="x86_64", cores=(0,), last_level_cache=1 << 20)
+HEAD = "import torch\nfrom torch import nn\nfrom torch.nn import functional as F\n\n"
+
+
+class Bench:
+    """A harness and the loop that it lives in."""
+
+    def __init__(self, folder):
+        self.loop = EventLoop()
+        self.blobs: dict[str, bytes] = {}
+        self.harness = LocalHarness(
+            SPEC, "cpp", 2, folder, lambda ref: self.blobs[ref], baselines=("eager",)
+        )
+
+    def task(self, body: str) -> Task:
+        text = HEAD + body
+        if "get_init_inputs" not in text:
+            text += "\ndef get_init_inputs():\n    return []\n"
+        return parse("task", text)
+
+    def verdict(
+        self,
+        task: Task,
+        model: str,
+        stage: Stage = Stage.VERIFY,
+        seed: str = "1",
+        **limits: float,
+    ) -> Evaluation:
+        files = (SourceFile(path="model.py", text=HEAD + model),)
+        job = Job(
+            task=task,
+            candidate=Candidate(language="cpp", files=files),
+            target=SPEC,
+            stage=stage,
+            seed=seed,
+            limits=Limits(**{"run_seconds": 20, **limits}),
+        )
+        return self.loop.run(self.harness.evaluate(job))
+
+    def admission(self, task: Task) -> Admission:
+        return self.loop.run(self.harness.admit(task, SPEC, None))
+
+
+@pytest.fixture(scope="session")
+def bench(tmp_path_factory) -> Iterator[Bench]:
+    made = Bench(tmp_path_factory.mktemp("harness"))
+    with made.loop:
+        yield made
+        made.loop.run(made.harness.close())
