@@ -29,7 +29,7 @@ from kernelevolve.programmers.builtin.ir import (
     Term,
 )
 
-FLAGS = ("-std=c++17", "-O3", "-march=native", "-mprefer-vector-width=512", "-fno-math-errno",
+FLAGS = ("-std=c++17", "-O1", "-march=native", "-mprefer-vector-width=512", "-fno-math-errno",
          "-fopenmp", "-shared", "-fPIC", "-w")  # fmt: skip
 
 

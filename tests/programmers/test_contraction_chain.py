@@ -14,6 +14,7 @@ from kernelevolve.programmers.builtin.emit.contraction import contraction_prelud
 from kernelevolve.programmers.builtin.emit.contraction_chain import (
     ChainSchedule,
     chain_buffers,
+    chain_neighbours,
     default_chain_schedules,
     emit_chain,
 )
@@ -108,7 +109,9 @@ def build(
 ) -> ctypes.CDLL:
     assert chainable(stages)
     text = emit_chain("chain", stages, local, schedule, symbols)
-    return compile_source("\n".join([prelude(16, False), contraction_prelude(), text]), folder)
+    return compile_source(
+        "\n".join([prelude(16, False), contraction_prelude(), text]), folder, ["-O3"]
+    )
 
 
 def run(
@@ -212,3 +215,13 @@ def test_softmax_keeps_its_exponentials() -> None:
     kept = stashed(softmax)
     assert kept.passes[1].stores and not softmax.passes[1].stores
     assert stashed(kept) == kept
+
+
+def test_chain_neighbours_change_one_thing() -> None:
+    stages = attention(*four())
+    start = default_chain_schedules(stages)[0]
+    options = chain_neighbours(stages, start, "compute")
+    assert options[0][1].startswith("v0: compute")
+    assert all(option != start for option, _ in options)
+    assert any(option.rows != start.rows for option, _ in options)
+    assert chain_neighbours(stages, start, "cache")[0][1].startswith("cache")

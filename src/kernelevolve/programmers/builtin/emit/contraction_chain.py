@@ -22,8 +22,10 @@ from kernelevolve.programmers.builtin.emit.contraction import (
 from kernelevolve.programmers.builtin.emit.contraction_rows import emit_row
 from kernelevolve.programmers.builtin.emit.contraction_schedule import (
     ContractionSchedule,
+    Limit,
     accumulator,
     legal,
+    neighbours,
 )
 from kernelevolve.programmers.builtin.emit.contraction_stages import (
     Stage,
@@ -70,6 +72,28 @@ def default_chain_schedules(stages: Sequence[Stage]) -> tuple[ChainSchedule, ...
     wide = replace(first, stages=(replace(inner, rows=6, vectors=4),) * len(products))
     halved = replace(first, rows=max(24, rows // 2 // 24 * 24))
     return tuple(dict.fromkeys((first, wide, other, halved)))
+
+
+def chain_neighbours(
+    stages: Sequence[Stage], schedule: ChainSchedule, limit: Limit = "unknown"
+) -> tuple[tuple[ChainSchedule, str], ...]:
+    """Chain schedules one decision away, with reasons; what `limit` asks for comes first."""
+    products = [s for s in stages if isinstance(s, Contraction)]
+    missing = len(products) - len(schedule.stages)
+    chosen = (*schedule.stages, *(ContractionSchedule(),) * missing)
+    blocks = [
+        (replace(schedule, rows=r), "cache bound: what lies between the stages must fit")
+        for r in (24, 48, 96, 192, 384)
+    ]
+    fixed = [(replace(schedule, fixed=not schedule.fixed), "too small: sizes as constants")]
+    inner = []
+    for number, (product, own) in enumerate(zip(products, chosen, strict=True)):
+        for option, reason in neighbours(product, own, limit, weight=own.ahead):
+            if option.kernel == "tile" and not option.swap:
+                changed = (*chosen[:number], option, *chosen[number + 1 :])
+                inner.append((replace(schedule, stages=changed), f"{product.name}: {reason}"))
+    found = [*inner, *blocks, *fixed] if limit == "compute" else [*blocks, *fixed, *inner]
+    return tuple((option, reason) for option, reason in found if option != schedule)
 
 
 def chain_buffers(stages: Sequence[Stage], local: Collection[str]) -> tuple[BufferUse, ...]:
