@@ -197,6 +197,47 @@ def check_guard() -> None:
         raise AssertionError("the reference's error is missing")
 
 
+def check_transforms() -> None:
+    reference, optimized, x, y = pair()
+    with torch.no_grad():
+        batched = [torch.stack([t, t + 1]) for t in (x, y)]
+        expected = torch.func.vmap(reference)(*batched)
+        torch.testing.assert_close(torch.func.vmap(optimized)(*batched), expected)
+        tangents = (torch.ones_like(x), torch.ones_like(y))
+        expected = torch.func.jvp(reference, (x, y), tangents)[1]
+        torch.testing.assert_close(torch.func.jvp(optimized, (x, y), tangents)[1], expected)
+        with torch.autograd.forward_ad.dual_level():
+            dual = torch.autograd.forward_ad.make_dual(x, tangents[0])
+            assert "forward-mode" in optimized.why_not(dual, y)
+    assert optimized._kernel._kernel.calls == 0
+
+
+def check_jit_trace() -> None:
+    reference, optimized, x, y = pair()
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        traced = torch.jit.trace(optimized, (x, y), check_trace=False)
+        torch.testing.assert_close(traced(y, x), reference(y, x))
+
+
+def check_make_fx() -> None:
+    from torch.fx.experimental.proxy_tensor import make_fx
+
+    reference, optimized, x, y = pair()
+    with torch.no_grad():
+        graph = make_fx(lambda a, b: optimized(a, b))(x, y)
+        torch.testing.assert_close(graph(y, x), reference(y, x))
+
+
+def check_export() -> None:
+    reference, optimized, x, y = pair()
+    for strict in (False, True):
+        program = torch.export.export(optimized, (x, y), strict=strict)
+        assert not any("kernelevolve" in str(node.target) for node in program.graph.nodes)
+        with torch.no_grad():
+            torch.testing.assert_close(program.module()(x, y), reference(x, y))
+
+
 def check_unseen_sizes() -> None:
     reference, optimized, x, y = pair()
     general = op.support.MANIFEST["general"]
@@ -228,7 +269,7 @@ def main() -> None:
     warnings.simplefilter("error", UserWarning)
     results: dict[str, str] = {}
     for name, function in list(globals().items()):
-        if name.startswith("check_"):
+        if name.startswith("check_") and (not sys.argv[1:] or name in sys.argv[1:]):
             try:
                 function()
                 results[name] = ""

@@ -11,6 +11,7 @@ from typing import Any
 from kernelevolve.core.candidate import Candidate, SourceFile
 from kernelevolve.core.errors import UsageError
 from kernelevolve.core.evaluation import Evaluation, Stage
+from kernelevolve.core.record import digest
 from kernelevolve.core.target import TargetSpec
 from kernelevolve.core.task import Task
 
@@ -124,9 +125,10 @@ def _manifest(
     workloads = [w for w in task.workloads if w.name in verified] or list(task.shown)
     held_out = [t.workload for t in evaluation.timings if t.held_out]
     confirmed = evaluation.ok and evaluation.stage is Stage.CONFIRM
+    name = re.sub(r"[^a-z0-9_]", "_", task.name.lower())
     return {
         "format": 1,
-        "op": f"{re.sub(r'[^a-z0-9_]', '_', task.name.lower())}_{candidate.id[:8]}",
+        "op": f"{name}_{digest(candidate.id, task.id)[:8]}",
         "task": task.name,
         "statement": task.statement,
         "candidate": candidate.id,

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.autograd import forward_ad
 
 
 def _beside(file: str) -> ModuleType:
@@ -167,19 +168,15 @@ class Optimized(Model):  # type: ignore[misc, valid-type]
 
     def _direct(self, inputs: list[Tensor], state: list[Tensor]) -> bool:
         """Whether nothing but the result matters: no graph is being recorded."""
-        if torch.compiler.is_compiling():
+        if torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack():
             return False
         if not torch.is_grad_enabled():
             return True
         return not any(t.requires_grad for t in (*inputs, *state))
 
     def _refusal(self, arguments: Sequence[Any]) -> str:
-        if self._refused:
-            return self._refused
-        if self._verified_mode is not None and self.training != self._verified_mode:
-            return f"verified in {'training' if self._verified_mode else 'evaluation'} mode only"
-        if torch.is_autocast_enabled(MANIFEST["device"]):
-            return "autocast is on"
+        if refused := self._refused or self._surroundings():
+            return refused
         template = FACTS.template
         if len(arguments) != len(template):
             return f"{len(arguments)} arguments instead of {len(template)}"
@@ -193,9 +190,19 @@ class Optimized(Model):  # type: ignore[misc, valid-type]
                 return f"argument {value!r} instead of {wanted!r}"
         tensors = [*tensors, *self._state()]
         if torch.compiler.is_compiling():
-            refused: str = FACTS.guard.refuses(tensors)
-            return refused
-        return self._decided(arguments, tensors)
+            refused = FACTS.guard.refuses(tensors)
+            return refused  # type: ignore[no-any-return]
+        return _transforms() or self._decided(arguments, tensors)
+
+    def _surroundings(self) -> str:
+        """Why the state of this module or of PyTorch forbids the kernel."""
+        if self._verified_mode is not None and self.training != self._verified_mode:
+            return f"verified in {'training' if self._verified_mode else 'evaluation'} mode only"
+        if torch.compiler.is_exporting():
+            return "an exported program outlives this process and its kernel"
+        if torch.is_autocast_enabled(MANIFEST["device"]):
+            return "autocast is on"
+        return ""
 
     def _decided(self, arguments: Sequence[Any], tensors: list[Tensor]) -> str:
         key = tuple([(t.dtype, t.shape, t.device, t.is_contiguous()) for t in tensors])
@@ -262,6 +269,15 @@ def _positional(args: Sequence[Any], kwargs: dict[str, Any]) -> list[Any]:
 
 
 PARAMETERS = list(inspect.signature(Model.forward).parameters)[1:]
+
+
+def _transforms() -> str:
+    """What is being done to this call that only PyTorch's own operations can follow."""
+    if torch._C._functorch.peek_interpreter_stack() is not None:
+        return "inside a torch.func transform"
+    if forward_ad._current_level >= 0:
+        return "inside forward-mode differentiation"
+    return "inside torch.jit.trace" if torch._C._is_tracing() else ""
 
 
 def _mode_matters(model: nn.Module) -> bool:
