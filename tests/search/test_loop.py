@@ -288,7 +288,7 @@ def test_a_second_interrupt_leaves_at_once():
             if job.stage is Stage.CONFIRM:
                 device.gate = asyncio.Event()
                 search.stop()
-                asyncio.get_running_loop().call_soon(search.stop)
+                asyncio.get_running_loop().call_later(0.01, search.stop)
 
         device.on_evaluate = on_evaluate
         return await search.run(), asyncio.current_task().cancelling()
@@ -297,6 +297,25 @@ def test_a_second_interrupt_leaves_at_once():
     assert graph.stopped_by == "interrupted"
     assert cancelling == 0
     assert not graph.best.confirmed
+
+
+def test_an_interrupt_while_confirming_waits_for_one_confirmed_node_only():
+    async def scenario():
+        never = asyncio.Event()
+
+        class Stuck(Device):
+            async def evaluate(self, job):
+                if job.stage is Stage.CONFIRM and self.sources(Stage.CONFIRM):
+                    search.stop()
+                    await never.wait()
+                return await super().evaluate(job)
+
+        search = session(None, Writer(), Stuck(lambda s, stage: passed(2.0, stage)), nodes=3)
+        return await search.run()
+
+    graph = asyncio.run(scenario())
+    assert graph.best.confirmed
+    assert sum(1 for n in graph if n.confirmation) == 1
 
 
 def test_cancelling_from_outside_is_journaled_and_goes_on_upwards():

@@ -22,6 +22,11 @@ def due(graph: Graph, wanted: int, tried: Collection[int]) -> list[Node]:
     return [n for n in best if _unchecked(n) and n.number not in tried][:left]
 
 
+def passed(graph: Graph) -> bool:
+    """Whether there is a confirmed best node already."""
+    return graph.best is not None and graph.best.confirmed
+
+
 def improvement(graph: Graph) -> Node | None:
     """The best node if its confirmed score is above 1; anything else is no improvement."""
     best = graph.best

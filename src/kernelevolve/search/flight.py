@@ -22,7 +22,7 @@ class Flight:
         self._attempts[number] = asyncio.create_task(attempt)
 
     def stop(self) -> None:
-        """End every present and later `wait` at once."""
+        """End the present `wait`, or else the next one, at once."""
         self._stopped.set()
 
     async def wait(self, seconds: float) -> None:
@@ -36,6 +36,7 @@ class Flight:
             )
         finally:
             stopped.cancel()
+            self._stopped.clear()
         for number in [n for n, attempt in self._attempts.items() if attempt.done()]:
             self._attempts.pop(number).result()
 

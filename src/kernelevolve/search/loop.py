@@ -133,16 +133,16 @@ class Search:
             self.journal.evaluated(number, await self._judge(candidate, Stage.BENCHMARK))
 
     async def _confirm(self) -> None:
-        """Check the best until enough have passed; after an interrupt, the very best only."""
+        """Check the best until enough have passed; after an interrupt, until one has."""
         tried: set[int] = set()
         while due := confirm.due(self.graph, 1 if self._stopping else self.config.confirm, tried):
-            tried |= {node.number for node in due}
-            checks = [asyncio.create_task(self._check(node.number)) for node in due]
-            try:
-                await asyncio.gather(*checks)
-            finally:
-                for check in checks:
-                    check.cancel()
+            for node in due:
+                tried.add(node.number)
+                self._flight.launch(node.number, self._check(node.number))
+            while self._flight and not (self._stopping and confirm.passed(self.graph)):
+                await self._flight.wait(self.poll_seconds)
+                self.journal.follow()
+        self._flight.abandon()
 
     async def _check(self, number: int) -> None:
         candidate = self.journal.candidate(number)
