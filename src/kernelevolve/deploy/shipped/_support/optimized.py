@@ -190,8 +190,7 @@ class Optimized(Model):  # type: ignore[misc, valid-type]
                 return f"argument {value!r} instead of {wanted!r}"
         tensors = [*tensors, *self._state()]
         if torch.compiler.is_compiling():
-            refused = FACTS.guard.refuses(tensors)
-            return refused  # type: ignore[no-any-return]
+            return FACTS.guard.refuses(tensors)  # type: ignore[no-any-return]
         return _transforms() or self._decided(arguments, tensors)
 
     def _surroundings(self) -> str:
