@@ -235,15 +235,20 @@ def capture(request: Mapping[str, Any]) -> dict[str, Any]:
     return {"captures": captures, "messages": messages, "workloads": len(workloads)}
 
 
+def answer(request: Mapping[str, Any]) -> dict[str, Any]:
+    """What `capture` found, or no captures and the reason."""
+    try:
+        return capture(request)
+    except Exception as error:  # noqa: BLE001  a task's code may raise anything
+        said = str(error).strip().split("\n")[0][:400]
+        return {"captures": [], "messages": [f"not captured: {type(error).__name__}: {said}"]}
+
+
 def main() -> None:
     """Read the request from stdin, answer on the original stdout; task prints go to stderr."""
     answer_to, sys.stdout = sys.stdout, sys.stderr
     warnings.simplefilter("ignore")
-    try:
-        answer = capture(json.load(sys.stdin))
-    except Exception as error:  # noqa: BLE001  a task's code may raise anything
-        answer = {"captures": [], "messages": [f"not captured: {type(error).__name__}: {error}"]}
-    json.dump(answer, answer_to)
+    json.dump(answer(json.load(sys.stdin)), answer_to)
     answer_to.flush()
 
 

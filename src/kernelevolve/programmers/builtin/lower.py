@@ -25,6 +25,8 @@ def lower(traced: Traced, build: Builder) -> Program:
             value = float(value["float"]) if isinstance(value, dict) else value
             env[p.name] = build.const(value, p.type.dtype)
     for op in traced.operations:
+        if op.type is None:
+            continue
         env[op.name] = lower_one(op, env, build)
     outputs = [_single(env[name]) for name in traced.outputs]
     mutations = tuple((m["buffer"], _single(env[m["name"]])) for m in traced.mutations)

@@ -19,6 +19,15 @@ class NotUnified(Exception):
     """The captures do not describe one graph."""
 
 
+ROOTS = {
+    1: "{}",
+    -1: "1.0 / ({})",
+    2: "__builtin_sqrt({})",
+    -2: "1.0 / __builtin_sqrt({})",
+}
+"""Powers that turn a number into a size, and how the number is written over that size."""
+
+
 @dataclass(frozen=True)
 class Symbol:
     """A size known at run time, and the Python text that reads it in forward."""
@@ -78,21 +87,32 @@ class Fitter:
         """A literal, or C++ text such as `2.0 / sqrt(s0)`; same errors as `size`."""
         if len(set(values)) == 1:
             return values[0]
-        candidates = list(self.symbols)
-        for symbol in candidates:
-            for text, power in (("{}", 1.0), ("__builtin_sqrt({})", 0.5)):
-                for sign in (1, -1):
-                    basis = [float(v) ** (power * sign) for v in symbol.size.values]
-                    scale = values[0] / basis[0]
-                    if all(math.isclose(scale * b, v) for b, v in zip(basis, values, strict=True)):
-                        term = text.format(f"(double)({symbol.size.expr})")
-                        return f"{scale!r} {'*' if sign > 0 else '/'} {term}"
+        if any(v == 0 or not math.isfinite(v) for v in values):
+            raise NotUnified(f"a number with values {list(values)}")
+        for power, text in ROOTS.items():
+            if (fit := self._whole([v**power for v in values])) is not None:
+                return text.format(f"(double)({fit.expr})")
+        for symbol in self.symbols:
+            for power, text in ROOTS.items():
+                basis = [float(v) ** (1 / power) for v in symbol.size.values]
+                scale = values[0] / basis[0]
+                if all(math.isclose(scale * b, v) for b, v in zip(basis, values, strict=True)):
+                    return f"{scale!r} * ({text.format(f'(double)({symbol.size.expr})')})"
         if all(v > 1 for v in values):
-            count = [round(v / (v - 1)) for v in values]
-            if all(math.isclose(n / (n - 1), v) for n, v in zip(count, values, strict=True)):
-                text = f"(double)({self.size(count).expr})"
+            count = self._whole([v / (v - 1) for v in values])
+            if count is not None:
+                text = f"(double)({count.expr})"
                 return f"{text} / ({text} - 1.0)"
         raise NotUnified(f"a number with values {list(values)} follows no input's extent")
+
+    def _whole(self, values: Sequence[float]) -> Size | None:
+        """The size that these floats are, but for rounding."""
+        if not all(math.isclose(v, round(v), rel_tol=1e-9) and v > 0.5 for v in values):
+            return None
+        try:
+            return self.size([round(v) for v in values])
+        except NotUnified:
+            return None
 
 
 def _quotient(above: Size, below: Size, wanted: tuple[int, ...]) -> Size | None:

@@ -1,0 +1,116 @@
+"""Builds what the built-in programmer writes and compares it with torch in float64."""
+
+import copy
+import importlib.util
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from kernelevolve.programmers.builtin.render import (  # noqa: E402
+    Model,
+    Rendered,
+    model_of,
+    render,
+)
+from kernelevolve.programmers.builtin.schedule import Plan  # noqa: E402
+
+Sizes = Mapping[str, Any]
+HEAD = "import torch\nfrom torch import nn\nfrom torch.nn import functional as F\n"
+
+
+def captured(source: str, workloads: Sequence[Sizes], mode: str | None = None) -> Model:
+    """The task as the programmer sees it, captured in this process."""
+    from kernelevolve.programmers.builtin.capture import answer
+
+    request = {"source": source, "workloads": [{"sizes": w} for w in workloads], "mode": mode}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return model_of(source, answer(request))
+
+
+def loaded(made: Rendered, folder: Path) -> Any:
+    """`ModelNew` of a rendered candidate."""
+    for name, text in made.files.items():
+        (folder / name).write_text(text)
+    spec = importlib.util.spec_from_file_location("candidate", folder / "model.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.ModelNew
+
+
+def widened(value: Any) -> Any:
+    """Floating tensors as float64, through tuples and lists."""
+    if isinstance(value, torch.Tensor):
+        return value.double() if value.is_floating_point() else value
+    return type(value)(widened(v) for v in value)
+
+
+def assert_close(new: Any, reference: Any, oracle: Any) -> None:
+    """Within the project's error budget: 4 x RMS, 8 x maximum, at least 2 ulp of the row."""
+    if not isinstance(reference, torch.Tensor):
+        assert type(new) is type(reference) and len(new) == len(reference)
+        for triple in zip(new, reference, oracle, strict=True):
+            assert_close(*triple)
+        return
+    assert new.shape == reference.shape and new.dtype == reference.dtype
+    if not reference.is_floating_point() or reference.numel() == 0:
+        assert torch.equal(new, reference)
+        return
+    assert torch.equal(new.isnan(), reference.isnan())
+    finite = oracle.isfinite() & reference.isfinite()
+    assert torch.equal(new[~finite].nan_to_num(), reference[~finite].nan_to_num())
+    new, reference, oracle = (t.double()[finite] for t in (new, reference, oracle))
+    ulp = torch.finfo(torch.float32).eps * float(oracle.abs().max()) if oracle.numel() else 0.0
+    mine, theirs = (new - oracle).abs(), (reference - oracle).abs()
+    if oracle.numel():
+        assert float(mine.max()) <= max(8 * float(theirs.max()), 2 * ulp)
+        rms = [float(e.square().mean().sqrt()) for e in (mine, theirs)]
+        assert rms[0] <= max(4 * rms[1], 2 * ulp)
+
+
+@pytest.fixture
+def check(tmp_path: Path) -> Callable[..., Rendered]:
+    """Render a task, build it, and compare it with the reference at many sizes."""
+
+    def run(
+        body: str,
+        workloads: Sequence[Sizes],
+        unseen: Sequence[Sizes] = (),
+        plan: Plan | None = None,
+        mode: str | None = None,
+    ) -> Rendered:
+        from kernelevolve.programmers.builtin.capture import call_with
+
+        source = HEAD + body
+        made = render(captured(source, workloads, mode), plan or Plan())
+        new_class = loaded(made, tmp_path)
+        task: dict[str, Any] = {}
+        exec(source, task)
+        for sizes in (*workloads, *unseen):
+            torch.manual_seed(7)
+            init = call_with(task["get_init_inputs"], sizes) if "get_init_inputs" in task else []
+            reference, new = task["Model"](*init), new_class(*init)
+            with torch.no_grad():
+                for p in reference.parameters():
+                    p.add_(torch.randn_like(p) * 0.1)
+                new.load_state_dict(reference.state_dict())
+                if mode:
+                    reference.train(mode == "train")
+                    new.train(mode == "train")
+                if hasattr(new, "prepare"):
+                    new.prepare()
+                inputs = call_with(task["get_inputs"], sizes)
+                oracle = copy.deepcopy(reference).double()(*widened(inputs))
+                assert_close(new(*inputs), reference(*inputs), oracle)
+            after = new.state_dict()
+            for name, value in reference.state_dict().items():
+                assert torch.allclose(after[name], value, rtol=1e-5, atol=1e-6), name
+        return made
+
+    return run
