@@ -108,9 +108,7 @@ class Best:
             raise UsageError(f"{folder / 'op.py'} cannot be imported")
         op = module_from_spec(spec)
         spec.loader.exec_module(op)
-        first = op.support.MANIFEST["workloads"][0]
-        arguments, named = op.support.files.workload_arguments(first)
-        return op.Optimized(*arguments, **named)  # type: ignore[no-any-return]
+        return op.load()  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True)

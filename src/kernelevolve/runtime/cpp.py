@@ -47,7 +47,11 @@ def command(source: str, flags: Sequence[str], built: Path) -> list[str]:
 
 
 def compile_library(folder: Path, source: str, flags: Sequence[str], built: Path) -> None:
-    """Compile into `built`; a folder that cannot be written is replaced by a temporary one."""
+    """Compile into `built`.
+
+    Raises:
+        OSError: the compiler failed, or the folder cannot be written.
+    """
     built.parent.mkdir(exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=built.parent, suffix=".so", delete=False) as file:
         partial = Path(file.name)
