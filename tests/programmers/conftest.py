@@ -91,7 +91,7 @@ def check(tmp_path: Path) -> Callable[..., Rendered]:
         made = render(captured(source, workloads, mode), plan or Plan())
         new_class = loaded(made, tmp_path)
         task: dict[str, Any] = {}
-        exec(source, task)
+        exec(source, task)  # noqa: S102
         for sizes in (*workloads, *unseen):
             torch.manual_seed(7)
             init = call_with(task["get_init_inputs"], sizes) if "get_init_inputs" in task else []

@@ -63,7 +63,8 @@ class Model(nn.Module):
     def forward(self, x):
         top, where = x.max(1)
         return (torch.softmax(x, 1), x.sum(0), x.mean(), x.amax((0, 2)), top, where,
-                torch.cumsum(x, -1), torch.cumsum(x, 1), x.std(dim=1), x.transpose(1, 2).contiguous(),
+                torch.cumsum(x, -1), torch.cumsum(x, 1), x.std(dim=1),
+                x.transpose(1, 2).contiguous(),
                 torch.cat([x, x * 2], -1), x[:, 1:], x.flip(1), (x > 0).sum(1), x.prod(1) * 1e-3)
 
 def get_inputs(n, c, h): return [torch.randn(n, c, h)]

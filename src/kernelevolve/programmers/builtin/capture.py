@@ -2,9 +2,10 @@
 
 `python -m kernelevolve.programmers.builtin.capture < request.json > captures.json`. The only module
 of the built-in programmer that imports torch and executes the task's code. The request is
-`{source, workloads: [{sizes}], mode, backward}`, the answer `{captures: [...], messages: [...]}`;
-a capture is the traced graph at one assignment. Besides the workloads, each size is perturbed in
-turn, so that `unify` can tell which integers of the graph follow which sizes.
+`{source, workloads: [{sizes}], mode}`, or `{program}` (base64) for a live module; the answer is
+`{captures: [...], messages: [...]}`; a capture is the traced graph at one assignment. Besides the
+workloads, each size is perturbed in turn, so that `unify` can tell which integers of the graph
+follow which sizes.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ import inspect
 import json
 import sys
 import warnings
+from base64 import b64decode
 from collections.abc import Callable, Mapping, Sequence
+from io import BytesIO
 from typing import Any
 
 import torch
@@ -24,8 +27,35 @@ DTYPES = {
     torch.int64: "i64", torch.int32: "i32", torch.int16: "i16", torch.int8: "i8",
     torch.uint8: "u8", torch.bool: "bool",
 }  # fmt: skip
+TORCH_NAMES = {name: str(dtype).removeprefix("torch.") for dtype, name in DTYPES.items()}
 SMALL_CONSTANT = 64
 MAX_ELEMENTS = 1 << 28
+
+
+SKELETON = """
+import torch
+from torch import nn
+
+def hold(module, path, trained, tensor):
+    *parents, name = path.split(".")
+    for parent in parents:
+        if not hasattr(module, parent):
+            module.add_module(parent, nn.Module())
+        module = getattr(module, parent)
+    if trained:
+        module.register_parameter(name, nn.Parameter(tensor, tensor.is_floating_point()))
+    else:
+        module.register_buffer(name, tensor)
+
+class Model(nn.Module):
+    def __init__(self):
+        super().__init__()
+{holds}
+
+    def forward({arguments}):
+        pass
+"""
+"""What takes the place of the source that a live module does not have."""
 
 
 class Unsupported(Exception):
@@ -92,10 +122,16 @@ def tensor_type(value: Any) -> Any:
 
 def graph_of(model: torch.nn.Module, inputs: Sequence[Any]) -> dict[str, Any]:
     """The model traced on `inputs`, as JSON."""
+    if any(not isinstance(i, torch.Tensor) for i in inputs):
+        raise Unsupported("forward arguments that are not tensors")
     program = torch.export.export(model, tuple(inputs), strict=False)
-    program = program.run_decompositions(decompositions())
+    return graph_of_program(program, list(inspect.signature(model.forward).parameters))
+
+
+def graph_of_program(exported: Any, names: Sequence[str]) -> dict[str, Any]:
+    """An exported program as JSON; `names` are those of forward's arguments."""
+    program = exported.run_decompositions(decompositions())
     signature = program.graph_signature
-    names = list(inspect.signature(model.forward).parameters)
     kinds = {spec.arg.name: spec for spec in signature.input_specs}
     placeholders, nodes, user = [], [], 0
     for node in program.graph.nodes:
@@ -119,8 +155,6 @@ def graph_of(model: torch.nn.Module, inputs: Sequence[Any]) -> dict[str, Any]:
                     "type": tensor_type(node.meta.get("val")),
                 }
             )
-    if any(not isinstance(i, torch.Tensor) for i in inputs):
-        raise Unsupported("forward arguments that are not tensors")
     outputs, mutations = results(signature)
     return {
         "placeholders": placeholders,
@@ -235,9 +269,28 @@ def capture(request: Mapping[str, Any]) -> dict[str, Any]:
     return {"captures": captures, "messages": messages, "workloads": len(workloads)}
 
 
+def capture_program(data: bytes) -> dict[str, Any]:
+    """The one graph of an exported program, and a class with its parameters and buffers."""
+    program = torch.export.load(BytesIO(data))
+    count = len(program.graph_signature.user_inputs)
+    graph = graph_of_program(program, [f"input{i}" for i in range(count)])
+    graph |= {"arguments": {}, "sizes": {}, "training": False}
+    state = [p for p in graph["placeholders"] if p["kind"] in ("parameter", "buffer")]
+    holds = [
+        f"        hold(self, {p['source']!r}, {p['kind'] == 'parameter'}, "
+        f"torch.empty({p['type']['shape']}, dtype=torch.{TORCH_NAMES[p['type']['dtype']]}))"
+        for p in state
+    ]
+    arguments = ", ".join(["self", *(f"input{i}" for i in range(count))])
+    source = SKELETON.format(holds="\n".join(holds), arguments=arguments)
+    return {"captures": [graph], "messages": [], "workloads": 1, "source": source}
+
+
 def answer(request: Mapping[str, Any]) -> dict[str, Any]:
     """What `capture` found, or no captures and the reason."""
     try:
+        if request.get("program"):
+            return capture_program(b64decode(request["program"]))
         return capture(request)
     except Exception as error:  # noqa: BLE001  a task's code may raise anything
         said = str(error).strip().split("\n")[0][:400]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
+from base64 import b64encode
 from dataclasses import dataclass, field
 from random import Random
+from typing import Any
 
 from kernelevolve.core.candidate import Attempt, Brief, Proposal, SourceFile
 from kernelevolve.core.errors import ProgrammerError
@@ -24,6 +26,7 @@ from kernelevolve.programmers.builtin.schedule import Plan
 
 CAPTURE = "kernelevolve.programmers.builtin.capture"
 KEPT = 16
+GRADIENTS = "gradients are left to autograd"
 
 
 @dataclass
@@ -38,7 +41,7 @@ class Builtin:
         """Answer a brief.
 
         Raises:
-            ProgrammerError: this programmer writes C++ only, or the task is a program.
+            ProgrammerError: this programmer writes C++ only, or a live module cannot be captured.
         """
         if brief.language != "cpp":
             raise ProgrammerError(f"the built-in programmer writes cpp, not {brief.language}")
@@ -60,22 +63,25 @@ class Builtin:
     async def _model(self, task: Task, bench: Workbench) -> Model:
         """The task as captured; kept by the task's content."""
         if task.id not in self.models:
-            if not task.source:
-                raise ProgrammerError("a task without source is not captured yet")
-            reason = "gradients are left to autograd" if task.backward else ""
-            answer = {"captures": [], "messages": [reason]}
-            if not reason:
-                request = {
-                    "source": task.source,
-                    "workloads": [{"sizes": w.sizes} for w in task.shown],
-                    "mode": task.mode,
-                }
-                command = [sys.executable, "-m", CAPTURE]
+            answer: dict[str, Any] = {"captures": [], "messages": [GRADIENTS]}
+            if not task.backward:
+                command, request = [sys.executable, "-m", CAPTURE], _request(task, bench)
                 answer = json.loads(await bench.run(command, json.dumps(request).encode()))
             if len(self.models) >= KEPT:
                 self.models.pop(next(iter(self.models)))
-            self.models[task.id] = model_of(task.source, answer)
+            model = model_of(answer.get("source", task.source), answer)
+            if model.traced is None and not task.source:
+                raise ProgrammerError(f"this live module cannot be captured: {model.message}")
+            self.models[task.id] = model
         return self.models[task.id]
+
+
+def _request(task: Task, bench: Workbench) -> dict[str, object]:
+    """What `capture` is asked."""
+    if task.program is not None:
+        return {"program": b64encode(bench.blob(task.program)).decode()}
+    workloads = [{"sizes": w.sizes} for w in task.shown]
+    return {"source": task.source, "workloads": workloads, "mode": task.mode}
 
 
 def next_step(model: Model, brief: Brief, guided: bool) -> Step:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from kernelevolve.programmers.builtin.emit.accumulators import Accumulator, forgiving
 from kernelevolve.programmers.builtin.emit.expr import ARITHMETIC, Printer
-from kernelevolve.programmers.builtin.emit.sweeps import Emission, linear, loop
+from kernelevolve.programmers.builtin.emit.sweeps import UNSEEN, Emission, linear, loop
 from kernelevolve.programmers.builtin.ir import Axis, Pass, Reduction
 
 DEEP = 32
@@ -117,4 +117,4 @@ def _deep(r: Reduction, p: Pass) -> bool:
     total = 1
     for axis in p.axes:
         total *= max(axis.size.values)
-    return r.kind == "sum" and ARITHMETIC[r.dtype] == "f32" and total > DEEP
+    return r.kind == "sum" and ARITHMETIC[r.dtype] == "f32" and total * UNSEEN > DEEP

@@ -80,6 +80,8 @@ IN void multiply(typename P::V (&c)[MR][NV], const typename P::T* a, int64_t am,
   }
 }
 
+constexpr int64_t CHAIN = 256;  // products added one to another, before the sum joins a total
+
 // One register tile of MR x NV vectors. Small ones keep several sums so that their chains overlap.
 template <class P, int MR, int NV>
 APART void tile(const P& p, Left<typename P::T> a, Right<typename P::T> b, int64_t depth, Place at) {
@@ -93,23 +95,34 @@ APART void tile(const P& p, Left<typename P::T> a, Right<typename P::T> b, int64
   UNROLLED for (int s = 0; s < SUMS; ++s)
     UNROLLED for (int i = 0; i < MR; ++i)
       UNROLLED for (int j = 0; j < NV; ++j) c[s][i][j] = typename P::V{};
-  if constexpr (P::KC != 0)
-    if (!at.first) {
-      if (!whole) resume_tile(p, at, MR, sums[0]);
-      UNROLLED for (int i = 0; i < MR; ++i)
-        UNROLLED for (int j = 0; j < NV; ++j) c[0][i][j] = raw(whole ? p.partial(at.batch, at.m + i, at.n) + j * W : sums[i] + j * W);
-    }
   int64_t k = 0;
-  for (; k + STEP <= depth; k += STEP)
-    UNROLLED for (int s = 0; s < STEP; ++s) {
-      if (P::PREFETCH) __builtin_prefetch(b.at + (k + s + P::PREFETCH) * b.step);
-      multiply<P, MR, NV>(c[s % SUMS], a.at + (k + s) * ak, am, b.at + (k + s) * b.step);
-    }
+  alignas(64) typename P::V totals[MR][NV] = {};
+  const bool parts = depth > CHAIN;
+  for (int64_t stop = parts ? CHAIN : depth;; stop = stop + CHAIN < depth ? stop + CHAIN : depth) {
+    for (; k + STEP <= stop; k += STEP)
+      UNROLLED for (int s = 0; s < STEP; ++s) {
+        if (P::PREFETCH) __builtin_prefetch(b.at + (k + s + P::PREFETCH) * b.step);
+        multiply<P, MR, NV>(c[s % SUMS], a.at + (k + s) * ak, am, b.at + (k + s) * b.step);
+      }
+    if (stop >= depth) break;
+    UNROLLED for (int s = 0; s < SUMS; ++s)
+      UNROLLED for (int i = 0; i < MR; ++i)
+        UNROLLED for (int j = 0; j < NV; ++j) totals[i][j] += c[s][i][j], c[s][i][j] = typename P::V{};
+  }
   if (STEP > 1)
     for (; k < depth; ++k) multiply<P, MR, NV>(c[0], a.at + k * ak, am, b.at + k * b.step);
   UNROLLED for (int s = 1; s < SUMS; ++s)
     UNROLLED for (int i = 0; i < MR; ++i)
       UNROLLED for (int j = 0; j < NV; ++j) c[0][i][j] += c[s][i][j];
+  if (parts)
+    UNROLLED for (int i = 0; i < MR; ++i)
+      UNROLLED for (int j = 0; j < NV; ++j) c[0][i][j] += totals[i][j];
+  if constexpr (P::KC != 0)
+    if (!at.first) {
+      if (!whole) resume_tile(p, at, MR, sums[0]);
+      UNROLLED for (int i = 0; i < MR; ++i)
+        UNROLLED for (int j = 0; j < NV; ++j) c[0][i][j] += raw(whole ? p.partial(at.batch, at.m + i, at.n) + j * W : sums[i] + j * W);
+    }
   if constexpr (P::KC != 0 || P::PLAIN)
     if (whole && (P::PLAIN || !at.last)) {
       UNROLLED for (int i = 0; i < MR; ++i)

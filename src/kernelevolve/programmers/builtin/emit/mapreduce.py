@@ -13,7 +13,14 @@ from collections.abc import Sequence
 from kernelevolve.programmers.builtin.emit.accumulators import Accumulator, forgiving
 from kernelevolve.programmers.builtin.emit.columns import emit_columns
 from kernelevolve.programmers.builtin.emit.expr import ARITHMETIC, BYTES, STORAGE, Printer, Val
-from kernelevolve.programmers.builtin.emit.sweeps import Emission, linear, loads, loop, values
+from kernelevolve.programmers.builtin.emit.sweeps import (
+    UNSEEN,
+    Emission,
+    linear,
+    loads,
+    loop,
+    values,
+)
 from kernelevolve.programmers.builtin.ir import (
     Axis,
     Call,
@@ -153,7 +160,7 @@ def _two_level(r: Reduction, p: Pass) -> bool:
     total = 1
     for axis in p.axes:
         total *= max(axis.size.values)
-    return r.kind == "sum" and ARITHMETIC[r.dtype] == "f32" and total > CHUNK
+    return r.kind == "sum" and ARITHMETIC[r.dtype] == "f32" and total * UNSEEN > CHUNK
 
 
 def _sweep(

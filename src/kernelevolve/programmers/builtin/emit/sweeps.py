@@ -9,6 +9,9 @@ from kernelevolve.programmers.builtin.emit.expr import Printer
 from kernelevolve.programmers.builtin.ir import Expr, Load, MapReduce, Pass, walk
 from kernelevolve.programmers.builtin.schedule import Loops
 
+UNSEEN = 16
+"""How much longer a sum may be than at any captured size and still keep its accuracy."""
+
 
 @dataclass
 class Emission:
