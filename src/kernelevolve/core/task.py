@@ -96,7 +96,7 @@ class Task(Record):
         """A task from a live module, stored as an exported program with its weights.
 
         Args:
-            module: what to optimise, in the mode (train or eval) that it is in.
+            module: what to optimise; its mode, train or eval, becomes part of the program.
             inputs: example inputs; kernels are verified on values like them, at these shapes.
             name: short name; by default the module's class.
             fields: other fields of a task, for example `precision="downcast"`.
@@ -120,8 +120,7 @@ class Task(Record):
         task = cls(
             name=name or type(module).__name__.lower(),
             source="",
-            workloads=(Workload(name="default", captured=True),),
-            mode="train" if module.training else "eval",
+            workloads=(Workload(name="default"),),
             program=sha256(data).hexdigest(),
             **fields,
         )
