@@ -10,11 +10,13 @@ import numpy as np
 
 from kernelevolve.core.evaluation import Timing
 from kernelevolve.evaluation.layout import Array
-from kernelevolve.evaluation.session import Session
+from kernelevolve.evaluation.session import Session, Window
 
 RESAMPLES = 400
 MAX_CALLS = 5000
 MIN_US = 0.01
+TRIES = 4
+BUSY = 0.02
 OWN_CLOCK_SLACK_US = 200.0
 
 
@@ -31,7 +33,7 @@ class Plan:
     """This much slower than the best baseline: `least` rounds are enough."""
 
 
-SEARCH = Plan(window_us=1000.0, rounds=10, budget_seconds=1.0)
+SEARCH = Plan(window_us=2000.0, rounds=8, budget_seconds=0.5)
 BASELINE = Plan(window_us=2000.0, rounds=15, budget_seconds=3.0, least=5)
 CONFIRM = Plan(window_us=2000.0, rounds=30, budget_seconds=12.0, least=8)
 
@@ -42,6 +44,8 @@ class Samples:
 
     us: dict[str, list[float]]
     own: dict[str, list[float]]
+    busy: int = 0
+    """Windows in which something else had the core, however often they were repeated."""
 
     def clocks_disagree(self, name: str) -> bool:
         """The runner claims far less than the judge saw."""
@@ -90,11 +94,25 @@ def measure(
     for number in range(rounds):
         for name, session in subjects.items():
             if number % every.get(name, 1) == 0:
-                count = calls_for(guesses[name], plan, session.random)
-                window = session.window(count, twice=number == rounds - 1)
+                window = _quiet(session, guesses[name], plan, twice=number == rounds - 1)
+                samples.busy += window.busy > BUSY
                 samples.us[name].append(max(MIN_US, window.us))
                 samples.own[name].append(window.own_us)
     return samples
+
+
+def _quiet(session: Session, guess_us: float, plan: Plan, *, twice: bool) -> Window:
+    """A window in which nothing else had the core, or the best of a few."""
+    best = None
+    for _ in range(TRIES):
+        count = calls_for(guess_us, plan, session.random)
+        window = session.window(count, twice=twice)
+        if best is None or window.busy < best.busy:
+            best = window
+        if best.busy <= BUSY:
+            break
+    assert best is not None
+    return best
 
 
 @dataclass(frozen=True)

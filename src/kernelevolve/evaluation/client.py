@@ -13,6 +13,7 @@ from kernelevolve.evaluation import sandbox
 from kernelevolve.evaluation.wire import Channel, Closed, Malformed, pair
 
 END_SECONDS = 5.0
+ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
 class Gone(Exception):
@@ -29,7 +30,7 @@ class Client:
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
             start_new_session=True,
-            env=sandbox.environment({}) | {"HOME": str(sandbox.home())},
+            env=sandbox.environment(ONE_THREAD) | {"HOME": str(sandbox.home())},
         )
         theirs.close()
         self._channel = Channel(ours)

@@ -60,6 +60,18 @@ class Prepared:
     buffers_matter: bool = False
     """Outputs depend on buffers that calls change, so only first calls can be verified."""
     findings: list[Finding] = field(default_factory=list)
+    lent: list[Block] = field(default_factory=list)
+    """Slots and outputs of candidates, one candidate after the other."""
+
+    def blocks(self) -> tuple[Block, Block]:
+        """Memory for slots and for outputs."""
+        return Block(self.inputs.nbytes * len(self.contents)), Block(self.outputs.nbytes)
+
+    def lend(self) -> tuple[Block, Block]:
+        """The same, kept for the next candidate; the one before must have ended."""
+        if not self.lent:
+            self.lent = list(self.blocks())
+        return self.lent[0], self.lent[1]
 
     def verifier(self, task: Task, *, buffers: bool) -> Verifier:
         """A fresh comparison for one candidate."""
@@ -70,6 +82,8 @@ class Prepared:
     def close(self) -> None:
         """Free what is outside Python's reach."""
         os.close(self.state_fd)
+        for block in self.lent:
+            block.close()
 
 
 @dataclass

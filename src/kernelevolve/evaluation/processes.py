@@ -22,6 +22,7 @@ from kernelevolve.evaluation.wire import Channel, Closed, Expired, Malformed, pa
 START_SECONDS = 60.0
 LOG_TAIL = 3000
 STOP_SECONDS = 2.0
+SPIN_SECONDS = 1.0
 LIBC = ctypes.CDLL(None, use_errno=True)
 
 
@@ -139,6 +140,7 @@ class Runner:
         for channel in (self._channel, self._status):
             self._poll.register(channel, select.POLLIN)
         self.closed = False
+        self._answered = False
 
     def go(self) -> None:
         """Let it start; before that it holds still to be put under limits."""
@@ -165,9 +167,21 @@ class Runner:
     def window(self, seconds: float, **body: Any) -> tuple[float, float]:
         """Time `calls` by the judge's own clock; the runner's own figure comes second."""
         begun = time.perf_counter()
-        reply = self.ask("calls", seconds, **body)
-        took = time.perf_counter() - begun
-        return took, float(reply.get("took", 0.0))
+        self._channel.send({"op": "calls", **body})
+        self._spin(begun + min(seconds, SPIN_SECONDS))
+        seen = time.perf_counter()
+        reply = self._reply(seconds)
+        ended = seen if self._answered else time.perf_counter()
+        if "error" in reply:
+            raise Failed(reply["error"] if isinstance(reply["error"], dict) else {})
+        return ended - begun, float(reply.get("took", 0.0))
+
+    def _spin(self, deadline: float) -> None:
+        """Watch for the answer without sleeping: waking up would count as the runner's time."""
+        poll, now = self._poll.poll, time.perf_counter
+        while not (answered := poll(0)) and now() < deadline:
+            pass
+        self._answered = bool(answered)
 
     def _reply(self, seconds: float) -> dict[str, Any]:
         deadline = time.monotonic() + seconds
@@ -219,6 +233,15 @@ class Runner:
         for pid in self.tree():
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGCONT)
+
+    def waited(self) -> float:
+        """Seconds that its threads were ready to run and something else had their core."""
+        found = 0
+        for pid in self.tree():
+            with suppress(OSError):
+                for task in Path(f"/proc/{pid}/task").iterdir():
+                    found += int((task / "schedstat").read_text().split()[1])
+        return found * 1e-9
 
     def memory(self) -> tuple[int, int]:
         """Resident bytes of the runner now, and their peak."""

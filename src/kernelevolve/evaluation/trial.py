@@ -31,7 +31,7 @@ from kernelevolve.evaluation.session import Session
 from kernelevolve.evaluation.verify import Broken, Wrong
 from kernelevolve.evaluation.wire import Malformed
 
-SETS = 4
+SETS = 3
 CONFIRM_SETS = 8
 MEMORY_SIGNS = ("bad_alloc", "can't allocate memory", "Cannot allocate memory", "MemoryError")
 
@@ -96,7 +96,7 @@ class Trial:
                 self.resident = runner.memory()[0]
             with self._clock("verify"):
                 for one in prepared:
-                    self._verify(runner, one, stack)
+                    self._verify(runner, one)
         if self.job.stage not in TIMED:
             return self._evaluation(Status.OK)
         self.stage = self.job.stage
@@ -186,10 +186,10 @@ class Trial:
         self.incompatible = f"the reference's state does not fit ModelNew: {shown}"
         self.flags["seeded"] = "state could not be loaded; both were constructed under one seed"
 
-    def _verify(self, runner: Runner, prepared: Prepared, stack: ExitStack) -> None:
+    def _verify(self, runner: Runner, prepared: Prepared) -> None:
         seed = f"{self.job.seed}/{self.job.candidate.id}/{prepared.workload.name}"
-        session = Session.open(runner, self.job.task, prepared, Random(seed), self._seconds)
-        stack.callback(session.close)
+        blocks = prepared.lend()
+        session = Session(runner, self.job.task, prepared, Random(seed), self._seconds, *blocks)
         self.sessions[prepared.workload.name] = session
         session.attach()
         sets = CONFIRM_SETS if self._confirming else SETS
@@ -236,6 +236,10 @@ class Trial:
         session.finish()
         if samples.clocks_disagree("candidate"):
             self.remarks.append(f"{workload.name}: the runner's clock disagrees with the judge's")
+        if samples.busy:
+            total = sum(map(len, samples.us.values()))
+            share = f"{samples.busy} of {total} windows"
+            self.remarks.append(f"{workload.name}: other processes had the core in {share}")
         grown = runner.memory()[1] - self.resident - session.ring.nbytes - session.outbox.nbytes
         cache = self.job.target.last_level_cache
         return benchmark.timing(
