@@ -181,11 +181,7 @@ def _entry(setting: Setting, segment: Segment) -> str:
             parameters.append(f"const {STORAGE[accumulator(region)]}* {region.name}_ready")
     parameters += [f"int64_t {s}" for s in setting.symbols]
     lines = [f'extern "C" void {segment.name}({", ".join(parameters)}) {{']
-    slots = _slots(segment)
-    for name in segment.internal:
-        kind, buffer = setting.dtypes[name], setting.partition.buffers[name]
-        size = f"(usize)({_elements(buffer)}) * {BYTES[kind]}"
-        lines.append(f"  auto {name} = ({STORAGE[kind]}*)scratch<{ARENA + slots[name]}>({size});")
+    lines += _arena(setting, segment)
     if setting.plan.huge_pages:
         for name in segment.pointers:
             if name in written:
@@ -193,6 +189,21 @@ def _entry(setting: Setting, segment: Segment) -> str:
                 lines.append(f"  large_pages({name}, {elements});")
     lines += [f"  {_call(setting, segment, region)};" for region in segment.regions]
     return "\n".join([*lines, "}", ""])
+
+
+def _arena(setting: Setting, segment: Segment) -> list[str]:
+    """Memory for the internal buffers; those that share a slot get the largest's size."""
+    slots = _slots(segment)
+    lines = []
+    for slot in sorted(set(slots.values())):
+        names = [n for n in segment.internal if slots[n] == slot]
+        sizes = []
+        for name in names:
+            elements = _elements(setting.partition.buffers[name])
+            sizes.append(f"(usize)({elements}) * {BYTES[setting.dtypes[name]]}")
+        lines.append(f"  void* slot{slot} = scratch<{ARENA + slot}>(largest({', '.join(sizes)}));")
+        lines += [f"  auto {n} = ({STORAGE[setting.dtypes[n]]}*)slot{slot};" for n in names]
+    return lines
 
 
 def _elements(buffer: Buffer) -> str:

@@ -157,6 +157,11 @@ template <class V, class F> IN auto fold(V v, F f) {
 template <class To, class V> IN To to(V v) { return __builtin_convertvector(v, To); }
 template <class V> IN V vmod(V a, V b) { return a - (a / b) * b; }
 template <class V> struct Best { V value; vi64 at; };
+template <class... S> inline usize largest(S... sizes) {
+  usize most = 0;
+  ((most = most < sizes ? sizes : most), ...);
+  return most;
+}
 template <int SLOT> inline void* scratch(usize bytes) {  // grows, is kept between calls
   static thread_local char* memory; static thread_local usize have;
   if (have < bytes) {
