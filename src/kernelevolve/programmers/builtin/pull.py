@@ -138,7 +138,8 @@ def _place(
     """Which digit a term belongs to."""
     for place in reversed(range(len(shape))):
         end = strides[place] * shape[place]
-        if shape[place].is_const(1) or not _less(term.stride, end):
+        inside = _less(term.stride, end) or term.stride == strides[place]
+        if shape[place].is_const(1) or not inside:
             continue
         if not strides[place].divides(term.stride):
             raise Cut(node)

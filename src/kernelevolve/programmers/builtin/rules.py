@@ -105,6 +105,11 @@ def _div(b: Builder, t: Type, x: Any, y: Any, rounding_mode: str | None = None) 
     return b.map("floor" if rounding_mode == "floor" else "trunc", [quotient], t.dtype)
 
 
+@rule("isnan")
+def _isnan(b: Builder, t: Type, x: Node) -> Node:
+    return b.map("ne", [x, x], "bool")
+
+
 @rule("reciprocal")
 def _reciprocal(b: Builder, t: Type, x: Node) -> Node:
     return b.map("div", [b.const(1.0, t.dtype), b.cast(x, t.dtype)], t.dtype)

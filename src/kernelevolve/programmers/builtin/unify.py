@@ -85,7 +85,7 @@ class Fitter:
 
     def number(self, values: Sequence[float]) -> float | str:
         """A literal, or C++ text such as `2.0 / sqrt(s0)`; same errors as `size`."""
-        if len(set(values)) == 1:
+        if len(set(values)) == 1 or all(v != v for v in values):
             return values[0]
         if any(v == 0 or not math.isfinite(v) for v in values):
             raise NotUnified(f"a number with values {list(values)}")

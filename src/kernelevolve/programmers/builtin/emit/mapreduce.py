@@ -58,10 +58,11 @@ def column_axis(region: MapReduce) -> Axis | None:
         for load in loads(p):
             for term in load.index.terms:
                 if term.stride.constant == 1 and any(t.axis in inner for t in load.index.terms):
+                    weight = 10 ** len(load.index.terms)
                     if term.axis in along_outer:
-                        along_outer[term.axis] += 1
+                        along_outer[term.axis] += weight
                     else:
-                        along_inner += 1
+                        along_inner += weight
     best = max(along_outer, key=lambda name: along_outer[name], default=None)
     if best is None or along_outer[best] <= along_inner:
         return None
@@ -122,7 +123,7 @@ def _lane_of(p: Pass) -> Axis:
     for index in [x.index for x in loads(p)] + [s.index for s in p.stores]:
         for term in index.terms:
             if term.axis in scores and term.stride.constant == 1:
-                scores[term.axis] += 1
+                scores[term.axis] += 10 ** len(index.terms)
     return max(reversed(p.axes), key=lambda a: scores[a.name])
 
 
