@@ -92,13 +92,20 @@ def measure(
         rounds = plan.least
     samples = Samples({n: [] for n in subjects}, {n: [] for n in subjects})
     for number in range(rounds):
-        for name, session in subjects.items():
+        for name, session in _rotated(subjects, number):
             if number % every.get(name, 1) == 0:
                 window = _quiet(session, guesses[name], plan, twice=number == rounds - 1)
                 samples.busy += window.busy > BUSY
                 samples.us[name].append(max(MIN_US, window.us))
                 samples.own[name].append(window.own_us)
     return samples
+
+
+def _rotated(subjects: Mapping[str, Session], by: int) -> list[tuple[str, Session]]:
+    """Each subject comes first in its turn."""
+    items = list(subjects.items())
+    by %= len(items)
+    return items[by:] + items[:by]
 
 
 def _quiet(session: Session, guess_us: float, plan: Plan, *, twice: bool) -> Window:

@@ -65,12 +65,12 @@ class Context:
             prepared.close()
 
     def runner(self, kind: str) -> Runner:
-        """The reference runner of a kind (`eager`, `compile`, `user`), with the task loaded."""
+        """One with the task loaded: `reference` for the pool, `eager`, `compile`, `user` to time."""
         runner = self.runners.get(kind)
         if runner is None or runner.closed:
             runner = self.fork(kind)
             self.runners[kind] = runner
-            self._load(runner, report=kind == "eager")
+            self._load(runner, report=kind == "reference")
         return runner
 
     def _load(self, runner: Runner, *, report: bool) -> None:
@@ -109,7 +109,7 @@ class Context:
         """
         name = workload.name
         if name not in self.prepared:
-            runner = self.runner("eager")
+            runner = self.runner("reference")
             self._estimate(runner, workload)
             room = self._room(workload)
             self.rooms[name] = room
@@ -172,8 +172,7 @@ class Context:
             return known
         prepared = self.ready(workload)
         runner = self.runner(kind)
-        if kind != "eager":
-            self._install(kind, runner, prepared)
+        self._install(kind, runner, prepared)
         session = Session.open(runner, self.task, prepared, self.random, COMPILE_SECONDS)
         session.attach()
         session.verify(1)
@@ -183,12 +182,18 @@ class Context:
 
     def _install(self, kind: str, runner: Runner, prepared: Prepared) -> None:
         name = prepared.workload.name
-        if kind == "compile":
+        if kind != "user":
             seed = prepared.state_seed
             runner.ask(
-                "reference", REFERENCE_SECONDS, workload=name, seed=seed, perturb=self.perturb
+                "reference",
+                REFERENCE_SECONDS,
+                workload=name,
+                seed=seed,
+                perturb=self.perturb,
+                mutated=list(prepared.mutated),
             )
-            runner.ask("compile", REFERENCE_SECONDS, workload=name)
+            if kind == "compile":
+                runner.ask("compile", REFERENCE_SECONDS, workload=name)
             return
         runner.ask(
             "baseline",

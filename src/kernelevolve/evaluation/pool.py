@@ -109,7 +109,7 @@ class Preparation:
         """
         name = self.workload.name
         state_seed = self.random.randrange(SEEDS)
-        self._ask("reference", seed=state_seed, perturb=self.perturb)
+        self._ask("reference", seed=state_seed, perturb=self.perturb, mutated=[])
         state, state_fd = self._state()
         inputs, contents = self._inputs()
         ring = Block(inputs.nbytes * len(contents))

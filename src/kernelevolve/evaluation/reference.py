@@ -104,7 +104,7 @@ class ReferenceRunner(Runner):
         modules.set_mode(model, self.task.mode)
         if body["perturb"]:
             modules.perturb(model, body["seed"], self.task.randomise)
-        subject = Subject(model, model, self.task.backward)
+        subject = Subject(model, model, self.task.backward, mutated=tuple(body["mutated"]))
         subject.names = {k: k for k in modules.state_of(model)}
         subject.remember()
         self.subjects[name] = subject

@@ -15,7 +15,7 @@ from kernelevolve.evaluation.verify import Broken, Verifier, Wrong
 
 PAUSE_SECONDS = 0.001
 POISON = 0xFF
-POISON_LIMIT = 64 << 20
+POISON_LIMIT = 8 << 20
 CALIBRATIONS = 8
 CHEAP_BYTES = 8 << 20
 AUDITED_SHARE = 0.3
