@@ -226,10 +226,10 @@ def random_expression(rng: Random, depth: int) -> str:
     return rng.choice(REDUCE).format(f"({random_expression(rng, depth - 1)} + x)")
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_random_graphs(check: Check, seed: int) -> None:
     rng = Random(seed)
-    results = ", ".join(random_expression(rng, 4) for _ in range(4))
+    results = ", ".join(random_expression(rng, 3) for _ in range(4))
     body = (
         "class Model(nn.Module):\n    def forward(self, x, y, b):\n"
         f"        return {results}\n"
