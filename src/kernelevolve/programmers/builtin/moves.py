@@ -44,14 +44,16 @@ PLAN_CHOICES: dict[str, tuple[Any, ...]] = {
     "fast_math": (False, True),
     "prologues": (False, True),
     "algebra": (True, False),
+    "chains": (True, False),
+    "chain_rows": (0, 24, 48, 96, 192, 384),
     "library": (False, True),
     "huge_pages": (True, False),
     "tune": ("", "-mprefer-vector-width=512"),
 }
 ORDER: dict[str, tuple[str, ...]] = {
-    "memory": ("stream", "huge_pages", "unroll", "stage", "columns", "prologues", "width"),
-    "cache": ("unroll", "stage", "columns", "stream", "huge_pages", "width", "fast_math"),
-    "compute": ("fast_math", "unroll", "stage", "reciprocal", "width", "columns", "tune"),
+    "memory": ("stream", "huge_pages", "chain_rows", "unroll", "stage", "columns", "prologues"),
+    "cache": ("unroll", "chain_rows", "stage", "columns", "stream", "huge_pages", "width"),
+    "compute": ("fast_math", "chain_rows", "unroll", "stage", "reciprocal", "width", "columns"),
     "overhead": ("unroll", "stage", "huge_pages", "columns", "library", "width", "fast_math"),
 }
 REASONS = {
@@ -64,6 +66,8 @@ REASONS = {
     "width": "the other vector width may clock higher or waste fewer lanes",
     "fast_math": "a shorter polynomial for exp",
     "prologues": "an operand made while it is packed needs no memory of its own",
+    "chains": "what lies between products can stay in the cache",
+    "chain_rows": "blocks of rows that fit the cache with what lies between",
     "algebra": "the order of arithmetic as written",
     "library": "the library's products",
     "tune": "the compiler's own vectors at full width",
@@ -91,7 +95,7 @@ def initial_plans(model: Model) -> list[Plan]:
     """Where a search starts, best guess first; those that give equal sources appear once."""
     loops = [Loops(), Loops(unroll=4), Loops(stage=False), Loops(width=8)]
     plans = [Plan(loops=x) for x in loops]
-    plans += [Plan(library=True), Plan(prologues=True), Plan(algebra=False)]
+    plans += [Plan(chains=False), Plan(library=True), Plan(prologues=True), Plan(algebra=False)]
     seen: dict[str, Plan] = {}
     for plan in plans:
         seen.setdefault(fingerprint(model, plan.model_dump_json()), plan)

@@ -49,6 +49,10 @@ class Plan(Record):
     """Ask for large pages behind new outputs, so that touching them first costs less."""
     tune: Literal["", "-mprefer-vector-width=512", "-mprefer-vector-width=256"] = ""
     """A further compiler flag."""
+    chains: bool = True
+    """Run neighbouring products, and what lies between them, row block by row block."""
+    chain_rows: Literal[0, 24, 48, 96, 192, 384] = 0
+    """Rows of such a block; 0 fits what lies between into half of the second-level cache."""
     contractions: dict[str, dict[str, Any]] = Field(default_factory=dict)
     """Fields of each product's `ContractionSchedule`, by region."""
 

@@ -6,9 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from kernelevolve.programmers.builtin.emit.contraction import (
-    buffers_of,
     contraction_prelude,
     emit_contraction,
+)
+from kernelevolve.programmers.builtin.emit.contraction_chain import (
+    ChainSchedule,
+    default_chain_schedules,
+    emit_chain,
 )
 from kernelevolve.programmers.builtin.emit.contraction_schedule import (
     ContractionSchedule,
@@ -16,9 +20,11 @@ from kernelevolve.programmers.builtin.emit.contraction_schedule import (
     default_schedules,
     legal,
 )
+from kernelevolve.programmers.builtin.emit.contraction_stages import Chain, find_chains
 from kernelevolve.programmers.builtin.emit.expr import BYTES, STORAGE, prelude
 from kernelevolve.programmers.builtin.emit.mapreduce import emit_map_reduce
 from kernelevolve.programmers.builtin.emit.scan import emit_scan
+from kernelevolve.programmers.builtin.emit.steps import Chained, Step, pointers, reads, writes
 from kernelevolve.programmers.builtin.ir import (
     Buffer,
     Contraction,
@@ -31,7 +37,7 @@ from kernelevolve.programmers.builtin.ir import (
     loads_of,
 )
 from kernelevolve.programmers.builtin.prims import numel
-from kernelevolve.programmers.builtin.regions import Partition, reads
+from kernelevolve.programmers.builtin.regions import Partition
 from kernelevolve.programmers.builtin.schedule import Plan
 
 SLOTS_EACH = 16
@@ -43,13 +49,18 @@ class Segment:
     """A run of regions behind one call from Python."""
 
     name: str
-    regions: tuple[Region, ...]
+    steps: tuple[Step, ...]
     pointers: tuple[str, ...]
     """Tensors to pass, in order: what it reads, then what it writes."""
     internal: tuple[str, ...]
     """Buffers that live and die inside."""
     packed: tuple[str, ...]
-    """Products whose weight `prepare` packs; their packed tensors follow the pointers."""
+    """Steps whose weights `prepare` packs; their packed tensors follow the pointers."""
+
+    def packing(self) -> list[Contraction | Chained]:
+        """The steps of `packed`."""
+        able = [s for s in self.steps if isinstance(s, Contraction | Chained)]
+        return [s for s in able if s.name in self.packed]
 
 
 @dataclass(frozen=True)
@@ -63,17 +74,6 @@ class Setting:
     """Of every buffer and input."""
     weights: frozenset[str]
     """Names of inputs that are parameters or buffers of the module."""
-
-
-def writes(region: Region) -> tuple[str, ...]:
-    """Names of the buffers that a region writes."""
-    if isinstance(region, Opaque):
-        return region.writes
-    if isinstance(region, MapReduce):
-        return tuple(dict.fromkeys(s.buffer for p in region.passes for s in p.stores))
-    if isinstance(region, Contraction):
-        return tuple(dict.fromkeys(s.buffer for s in region.stores))
-    return (region.store.buffer,)
 
 
 def schedule_of(setting: Setting, region: Contraction) -> ContractionSchedule:
@@ -114,12 +114,56 @@ def segments(setting: Setting) -> list[Segment | Opaque]:
 
 
 def _segment(setting: Setting, name: str, run: Sequence[Region], kept: set[str]) -> Segment:
-    read = list(dict.fromkeys(b for r in run for b in reads(r)))
-    written = list(dict.fromkeys(b for r in run for b in writes(r)))
-    packed = [r.name for r in run if isinstance(r, Contraction) and schedule_of(setting, r).ahead]
+    steps = _steps(setting, run, kept)
+    read = list(dict.fromkeys(b for s in steps for b in reads(s)))
+    written = list(dict.fromkeys(b for s in steps for b in writes(s)))
+    packed = [s.name for s in steps if _packs(setting, s)]
     pointers = [b for b in read if b not in written] + [b for b in written if b in kept]
     internal = [b for b in written if b not in kept]
-    return Segment(name, tuple(run), tuple(pointers), tuple(internal), tuple(packed))
+    return Segment(name, tuple(steps), tuple(pointers), tuple(internal), tuple(packed))
+
+
+def _steps(setting: Setting, run: Sequence[Region], kept: set[str]) -> list[Step]:
+    """The run with what can be chained in chains, where the plan wants them."""
+    if not setting.plan.chains:
+        return list(run)
+    chains = {c.stages[0].name: c for c in find_chains(run, kept)}
+    steps: list[Step] = []
+    inside: set[str] = set()
+    for region in run:
+        if region.name in chains:
+            steps.append(_chained(setting, chains[region.name]))
+            inside |= {s.name for s in chains[region.name].stages}
+        elif region.name not in inside:
+            steps.append(region)
+    return steps
+
+
+def _chained(setting: Setting, chain: Chain) -> Chained:
+    guess = default_chain_schedules(chain.stages)[0]
+    products = [s for s in chain.stages if isinstance(s, Contraction)]
+    schedules = []
+    for product, default in zip(products, guess.stages, strict=True):
+        weight = is_weight(setting, product)
+        chosen = setting.plan.contraction(product.name) or replace(
+            default, ahead=weight, pack_b=default.pack_b or weight
+        )
+        chosen = replace(chosen, width=setting.plan.loops.width, swap=False, kernel="tile")
+        chosen = replace(chosen, ahead=chosen.ahead and weight and chosen.pack_b)
+        schedules.append(legal(product, chosen))
+    schedule = ChainSchedule(
+        rows=setting.plan.chain_rows or guess.rows,
+        stages=tuple(schedules),
+        fixed=guess.fixed,
+        parallel=any(s.parallel for s in schedules),
+    )
+    return Chained(f"chain_{products[0].name}", chain.stages, chain.local, schedule)
+
+
+def _packs(setting: Setting, step: Step) -> bool:
+    if isinstance(step, Chained):
+        return step.packs
+    return isinstance(step, Contraction) and schedule_of(setting, step).ahead
 
 
 def kernel_source(setting: Setting, parts: Sequence[Segment | Opaque]) -> str:
@@ -128,16 +172,21 @@ def kernel_source(setting: Setting, parts: Sequence[Segment | Opaque]) -> str:
     if not native:
         return ""
     text = [prelude(setting.plan.loops.width, setting.plan.fast_math)]
-    regions = [r for p in native for r in p.regions]
-    if any(isinstance(r, Contraction) for r in regions):
+    steps = [s for p in native for s in p.steps]
+    if any(isinstance(s, Contraction | Chained) for s in steps):
         text.append(contraction_prelude())
-    for number, region in enumerate(regions):
-        text.append(_function(setting, region, number))
+    for number, step in enumerate(steps):
+        text.append(_function(setting, step, number))
     text += [_entry(setting, segment) for segment in native]
     return "\n".join(text)
 
 
-def _function(setting: Setting, region: Region, number: int) -> str:
+def _function(setting: Setting, region: Step, number: int) -> str:
+    if isinstance(region, Chained):
+        source = emit_chain(
+            region.name, region.stages, region.local, region.schedule, setting.symbols
+        )
+        return source + _measure(setting, region)
     if isinstance(region, Contraction):
         source = emit_contraction(region, schedule_of(setting, region), setting.symbols)
         return source + _measure(setting, region)
@@ -153,9 +202,9 @@ def _function(setting: Setting, region: Region, number: int) -> str:
     return f"static void {region.name}({', '.join(parameters)}) {{\n{lines}\n}}\n"
 
 
-def _measure(setting: Setting, region: Contraction) -> str:
-    """The packed weight's length, through memory, because entries return nothing."""
-    if not schedule_of(setting, region).ahead:
+def _measure(setting: Setting, region: Contraction | Chained) -> str:
+    """The packed weights' length, through memory, because entries return nothing."""
+    if not _packs(setting, region):
         return ""
     sizes = "".join(f", int64_t {s}" for s in setting.symbols)
     call = f"{region.name}_packed({', '.join(setting.symbols)})"
@@ -171,14 +220,13 @@ def _parameters(setting: Setting, region: Region) -> list[str]:
 
 def _entry(setting: Setting, segment: Segment) -> str:
     """The function that Python calls."""
-    written = {b for r in segment.regions for b in writes(r)}
+    written = {b for s in segment.steps for b in writes(s)}
     parameters = [
         f"{'' if b in written else 'const '}{STORAGE[setting.dtypes[b]]}* {b}"
         for b in segment.pointers
     ]
-    for region in segment.regions:
-        if isinstance(region, Contraction) and region.name in segment.packed:
-            parameters.append(f"const {STORAGE[accumulator(region)]}* {region.name}_ready")
+    for step in segment.packing():
+        parameters.append(f"const {STORAGE[accumulated(step)]}* {step.name}_ready")
     parameters += [f"int64_t {s}" for s in setting.symbols]
     lines = [f'extern "C" void {segment.name}({", ".join(parameters)}) {{']
     lines += _arena(setting, segment)
@@ -187,7 +235,7 @@ def _entry(setting: Setting, segment: Segment) -> str:
             if name in written:
                 elements = _elements(setting.partition.buffers[name])
                 lines.append(f"  large_pages({name}, {elements});")
-    lines += [f"  {_call(setting, segment, region)};" for region in segment.regions]
+    lines += [f"  {_call(setting, segment, step)};" for step in segment.steps]
     return "\n".join([*lines, "}", ""])
 
 
@@ -213,21 +261,26 @@ def _elements(buffer: Buffer) -> str:
 
 def _slots(segment: Segment) -> dict[str, int]:
     """A piece of the arena for each internal buffer, used again after its last reader."""
-    last = {b: i for i, r in enumerate(segment.regions) for b in (*reads(r), *writes(r))}
+    last = {b: i for i, s in enumerate(segment.steps) for b in (*reads(s), *writes(s))}
     slots: dict[str, int] = {}
     free_at: dict[int, int] = {}
-    for i, region in enumerate(segment.regions):
-        for name in writes(region):
+    for i, step in enumerate(segment.steps):
+        for name in writes(step):
             if name in segment.internal and name not in slots:
                 slot = next((s for s, end in free_at.items() if end < i), len(free_at))
                 slots[name], free_at[slot] = slot, last[name]
     return slots
 
 
-def _call(setting: Setting, segment: Segment, region: Region) -> str:
-    if isinstance(region, Contraction):
+def accumulated(step: Contraction | Chained) -> DType:
+    """What the products of a step add up in, which packed weights are kept in."""
+    return step.accumulator if isinstance(step, Chained) else accumulator(step)
+
+
+def _call(setting: Setting, segment: Segment, region: Step) -> str:
+    if isinstance(region, Contraction | Chained):
         ready = f"{region.name}_ready" if region.name in segment.packed else "nullptr"
-        names = [b.name for b in buffers_of(region)] + [ready]
+        names = [*pointers(region), ready]
     else:
         written = writes(region)
         names = [b for b in reads(region) if b not in written] + list(written)

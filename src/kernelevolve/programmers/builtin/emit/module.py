@@ -5,10 +5,9 @@ from __future__ import annotations
 import ast
 from collections.abc import Sequence
 
-from kernelevolve.programmers.builtin.emit.contraction import buffers_of
-from kernelevolve.programmers.builtin.emit.contraction_schedule import accumulator
-from kernelevolve.programmers.builtin.emit.kernel import Segment, Setting, segments, writes
-from kernelevolve.programmers.builtin.ir import Contraction, Opaque, Size
+from kernelevolve.programmers.builtin.emit.kernel import Segment, Setting, accumulated, segments
+from kernelevolve.programmers.builtin.emit.steps import pointers, writes
+from kernelevolve.programmers.builtin.ir import Opaque, Size
 from kernelevolve.programmers.builtin.rules_torch import TORCH
 from kernelevolve.programmers.builtin.unify import Placeholder, Symbol, Traced
 
@@ -172,7 +171,7 @@ def _forward(traced: Traced, setting: Setting, parts: Sequence[Segment | Opaque]
 
 def _native(setting: Setting, segment: Segment) -> list[str]:
     lines = []
-    written = {b for r in segment.regions for b in writes(r)}
+    written = {b for s in segment.steps for b in writes(s)}
     for name in segment.pointers:
         if name in written:
             shape = ", ".join(python(s) for s in setting.partition.buffers[name].shape)
@@ -186,13 +185,7 @@ def _native(setting: Setting, segment: Segment) -> list[str]:
 
 def _prepare(traced: Traced, setting: Setting, parts: Sequence[Segment | Opaque]) -> list[str]:
     """Packs the weights of products; sizes that only inputs have do not matter to that."""
-    packed = [
-        r
-        for p in parts
-        if isinstance(p, Segment)
-        for r in p.regions
-        if isinstance(r, Contraction) and r.name in p.packed
-    ]
+    packed = [s for p in parts if isinstance(p, Segment) for s in p.packing()]
     if not packed:
         return []
     lines = [_bound(p) for p in traced.placeholders if p.kind != "user_input"]
@@ -200,12 +193,12 @@ def _prepare(traced: Traced, setting: Setting, parts: Sequence[Segment | Opaque]
     lines += ["length = torch.empty((), dtype=torch.int64)", "ready = {}"]
     sizes = ", ".join(setting.symbols)
     comma = ", " if sizes else ""
-    for region in packed:
-        name, dtype = region.name, TORCH[accumulator(region)]
-        pointers = [b.name if b.name in setting.weights else "None" for b in buffers_of(region)]
+    for step in packed:
+        name, dtype = step.name, TORCH[accumulated(step)]
+        given = [b if b in setting.weights else "None" for b in pointers(step)]
         lines.append(f"lib.{name}_measure(length{comma}{sizes})")
         lines.append(f"ready[{name!r}] = torch.empty(int(length), dtype=torch.{dtype})")
-        lines.append(f"lib.{name}_pack({', '.join(pointers)}, ready[{name!r}]{comma}{sizes})")
+        lines.append(f"lib.{name}_pack({', '.join(given)}, ready[{name!r}]{comma}{sizes})")
     return [*lines, "self.ready = ready", "return ready"]
 
 
