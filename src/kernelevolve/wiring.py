@@ -54,7 +54,7 @@ def programmer_of(config: RunConfig) -> Programmer:
 
 def _with_options(family: str, name: str, options: Mapping[str, Option]) -> Any:
     plugin = registry.load(family, name)
-    known = [f.name for f in fields(plugin)] if is_dataclass(plugin) else []
+    known = [f.name for f in fields(plugin) if f.init] if is_dataclass(plugin) else []
     unknown = sorted(set(options) - set(known))
     if unknown:
         raise UsageError(

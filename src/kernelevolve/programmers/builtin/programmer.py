@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
 from base64 import b64encode
@@ -36,6 +37,7 @@ class Builtin:
     guided: bool = True
     """Use parents' measurements and diagnosis; False draws plans at random, for comparison."""
     models: dict[str, Model] = field(default_factory=dict, init=False, repr=False)
+    capturing: asyncio.Lock = field(default_factory=asyncio.Lock, init=False, repr=False)
 
     async def propose(self, brief: Brief, bench: Workbench) -> Proposal:
         """Answer a brief.
@@ -45,7 +47,8 @@ class Builtin:
         """
         if brief.language != "cpp":
             raise ProgrammerError(f"the built-in programmer writes cpp, not {brief.language}")
-        model = await self._model(brief.task, bench)
+        async with self.capturing:
+            model = await self._model(brief.task, bench)
         if model.traced is None:
             step = Step(Plan(), f"left to the library: {model.message}")
         else:
@@ -101,7 +104,9 @@ def next_step(model: Model, brief: Brief, guided: bool) -> Step:
 
 def _start(model: Model, brief: Brief, rng: Random, guided: bool) -> Step:
     known = _known(model, brief)
-    for plan in initial_plans(model) if guided else ():
+    plans = initial_plans(model) if guided else []
+    first = (brief.number - 1) % max(1, len(plans))
+    for plan in (*plans[first:], *plans[:first]):
         if fingerprint(model, plan.model_dump_json()) not in known:
             return Step(plan, "a first guess")
     if not guided and not known:
