@@ -65,7 +65,7 @@ class Context:
             prepared.close()
 
     def runner(self, kind: str) -> Runner:
-        """One with the task loaded: `reference` for the pool, `eager`, `compile`, `user` to time."""
+        """One with the task loaded: `reference` for the pool, a baseline's for timing."""
         runner = self.runners.get(kind)
         if runner is None or runner.closed:
             runner = self.fork(kind)

@@ -11,6 +11,7 @@ import queue
 import socket
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from random import Random
 from typing import Any, NoReturn
@@ -71,9 +72,10 @@ class Lane:
         language = f"kernelevolve.languages.{self.setup.language}"
         builds = Path(self.setup.builds)
         if name == "candidate":
-            walls = Walls(readable=[builds])
+            walls = Walls(readable=[builds], ends_itself=True)
             return WarmParent(name, walls, self.setup.environment, [*PRELOAD, language])
-        walls = Walls(writable=[Path(self.setup.compiled)], everything=True)
+        compiled = Path(self.setup.compiled)
+        walls = Walls(writable=[compiled], everything=True, ends_itself=True)
         extra = {
             "TORCHINDUCTOR_CACHE_DIR": self.setup.compiled,
             "TORCHINDUCTOR_COMPILE_THREADS": "1",
@@ -122,16 +124,10 @@ class Lane:
         context.close()
         self._contexts = {k: c for k, c in self._contexts.items() if c is not context}
 
-    def close(self) -> None:
-        """Kill everything."""
-        for context in list(self._contexts.values()):
-            self.drop(context)
-        self.end()
-
     def end(self) -> None:
         """Kill every process; may be called from another thread."""
         for parent in list(self._parents.values()):
-            parent.close()
+            parent.end()
         self.group.close()
 
 
@@ -215,19 +211,19 @@ def main() -> None:
         answer = REQUESTS[body["op"]](lane, body, fds)
         for fd in fds:
             os.close(fd)
-        channel.send({"id": body["id"], "answer": answer.model_dump_json()})
+        with suppress(Closed):
+            channel.send({"id": body["id"], "answer": answer.model_dump_json()})
 
 
 def _listen(
     channel: Channel, requests: "queue.SimpleQueue[tuple[dict[str, Any], list[int]]]", lane: Lane
 ) -> NoReturn:
     """Pass requests on; at end of file end everything at once, whatever is going on."""
-    try:
+    with suppress(Closed, Malformed):
         while True:
             requests.put(tuple(channel.receive()))  # type: ignore[arg-type]
-    except (Closed, Malformed):
-        lane.end()
-        os._exit(0)
+    lane.end()
+    os._exit(0)
 
 
 def _step_aside(cores: Sequence[int]) -> None:

@@ -22,6 +22,7 @@ from kernelevolve.evaluation.wire import Channel, Closed, Expired, Malformed, pa
 START_SECONDS = 60.0
 LOG_TAIL = 3000
 STOP_SECONDS = 2.0
+END_SECONDS = 10.0
 SPIN_SECONDS = 1.0
 LIBC = ctypes.CDLL(None, use_errno=True)
 
@@ -116,12 +117,15 @@ class WarmParent:
             init.close()
         return Runner(control, status, log, isolated=self.isolated)
 
-    def close(self) -> None:
-        """Kill it with every runner that it forked."""
-        self._process.kill()
-        self._process.wait()
-        self._channel.close()
-        os.close(self._log)
+    def end(self) -> None:
+        """End it with every runner that it forked; another thread may still be waiting for it."""
+        with suppress(OSError):
+            self._channel.sock.shutdown(socket.SHUT_RDWR)
+        try:
+            self._process.wait(END_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
 
 
 class Runner:

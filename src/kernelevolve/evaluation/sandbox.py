@@ -24,6 +24,8 @@ class Walls:
     writable: Sequence[Path] = ()
     everything: bool = False
     """The whole root, read-only: for the task's own code, never for a candidate's."""
+    ends_itself: bool = False
+    """The command ends with its socket: killed while it is set up, bubblewrap leaves a child."""
 
 
 @functools.cache
@@ -55,7 +57,8 @@ def wrap(command: Sequence[str], walls: Walls, folder: Path = Path("/tmp")) -> l
     if state() == "none":
         return list(command)
     binds = ["--ro-bind", "/", "/"] if walls.everything else _minimal()
-    arguments = ["bwrap", "--unshare-all", "--die-with-parent", "--new-session", *binds]
+    dies = [] if walls.ends_itself else ["--die-with-parent"]
+    arguments = ["bwrap", "--unshare-all", *dies, "--new-session", *binds]
     arguments += ["--dev", "/dev", "--proc", "/proc", "--tmpfs", "/tmp", "--tmpfs", "/dev/shm"]  # noqa: S108
     for path in walls.readable:
         arguments += ["--ro-bind", str(path), str(path)]

@@ -286,11 +286,16 @@ class Trial:
             errors=self._errors(),
             diagnosis=diagnosis,
             flags=tuple(Flag(rule=k, reason=v) for k, v in self.flags.items()),
-            remarks=(*sandbox.remark(), *self.remarks),
+            remarks=(*sandbox.remark(), *self.remarks, *self._missing_baselines()),
             stages_ms={k: round(v, 3) for k, v in self.stages_ms.items()},
             seed=self.job.seed,
             device_seconds=self.device_seconds,
         )
+
+    def _missing_baselines(self) -> tuple[str, ...]:
+        shown = tuple(f"{w.name}:" for w in self._workloads())
+        found = (f for f in self.context.findings if f.code.startswith("baseline-"))
+        return tuple(f.message for f in found if f.message.startswith(shown))
 
     def _errors(self) -> tuple[ErrorReport, ...]:
         reports = []
