@@ -53,6 +53,8 @@ class Session:
     faults: set[str] = field(default_factory=set)
     audited: int = 0
     """Windows whose last call was verified."""
+    timed: float = 0.0
+    """Seconds of all windows so far."""
 
     @classmethod
     def open(
@@ -137,6 +139,7 @@ class Session:
         before = self.runner.waited()
         took, own = self.runner.window(self.seconds, workload=name, start=start, count=count)
         waited = self.runner.waited() - before
+        self.timed += took
         last = (start + count - 1) % len(self.arrangement)
         if audit and (count == 1 or not self.prepared.buffers_matter):
             self.audited += 1

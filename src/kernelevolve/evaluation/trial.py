@@ -119,8 +119,10 @@ class Trial:
         try:
             yield
         finally:
-            spent = (time.perf_counter() - begun) * 1e3
-            self.stages_ms[name] = self.stages_ms.get(name, 0.0) + spent
+            self._spend(name, (time.perf_counter() - begun) * 1e3)
+
+    def _spend(self, stage: str, milliseconds: float) -> None:
+        self.stages_ms[stage] = self.stages_ms.get(stage, 0.0) + milliseconds
 
     @contextmanager
     def _judged(self) -> Iterator[None]:
@@ -218,13 +220,15 @@ class Trial:
     def _rivals(self, workload: Workload) -> dict[str, Session]:
         if self._confirming:
             return self.context.all_sessions(workload)
-        with lease.timing():
-            self.context.measure_baselines(workload, benchmark.BASELINE)
+        if workload.name not in self.context.baselines:
+            with lease.timing():
+                self.context.measure_baselines(workload, benchmark.BASELINE)
         return {"eager": self.context.session("eager", workload)}
 
     def _measure(self, runner: Runner, workload: Workload, rivals: dict[str, Session]) -> Timing:
         session = self.sessions[workload.name]
         subjects = {"candidate": session, **rivals}
+        before = sum(s.timed for s in subjects.values())
         if self._confirming:
             samples = benchmark.measure(subjects, benchmark.CONFIRM)
             baselines = {k: tuple(v) for k, v in samples.us.items() if k != "candidate"}
@@ -234,6 +238,9 @@ class Trial:
             cached = self.context.baselines[workload.name]
             baselines = benchmark.drifted(cached, "eager", samples.us["eager"])
         session.finish()
+        windows = (sum(s.timed for s in subjects.values()) - before) * 1e3
+        self._spend("windows", windows)
+        self._spend("benchmark", -windows)
         if samples.clocks_disagree("candidate"):
             self.remarks.append(f"{workload.name}: the runner's clock disagrees with the judge's")
         if samples.busy:
