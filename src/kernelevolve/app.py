@@ -54,8 +54,8 @@ def optimize(task: Task, config: RunConfig, reporters: Sequence[Reporter] = ()) 
         UsageError: the task or the configuration cannot be used.
         StoreError: the journal cannot be written.
     """
-    parts, minds = Parts.of(config), (policy_of(config), programmer_of(config))
     store = open_store(config.store)
+    parts, minds = Parts.of(config), (policy_of(config), programmer_of(config, store))
     for data in task.attachments.values():
         store.put_blob(data)
     journal = Journal(store, config.run or _fresh_name(task, store), reporters)
@@ -70,8 +70,9 @@ def resume(run: str, config: RunConfig, reporters: Sequence[Reporter] = ()) -> R
         UsageError: there is no such run.
         LeaseHeld: another process is writing it.
     """
-    parts, minds = Parts.of(config), (policy_of(config), programmer_of(config))
-    journal = Journal(open_store(config.store), run, reporters)
+    store = open_store(config.store)
+    parts, minds = Parts.of(config), (policy_of(config), programmer_of(config, store))
+    journal = Journal(store, run, reporters)
     journal.resume(config.model_dump(mode="json"))
     if journal.graph.task is None:
         raise StoreError(f"run {run!r}: its journal does not begin with RunStarted")

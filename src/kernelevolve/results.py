@@ -94,6 +94,7 @@ class Best:
             target=target,
             run=self.run,
             number=self.number,
+            when=self.node.confirmed_at,
         )
 
     def module(self) -> "Module":

@@ -3,7 +3,7 @@
 import asyncio
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from kernelevolve.config import Option, RunConfig, data_folder
 from kernelevolve.core.errors import MissingDependency, TaskError, UsageError
 from kernelevolve.core.evaluation import Evaluation
 from kernelevolve.core.job import Admission, Job
-from kernelevolve.core.protocols import Harness, Language, Programmer, SelectionPolicy
+from kernelevolve.core.protocols import Harness, Language, Programmer, SelectionPolicy, Store
 from kernelevolve.core.target import Address, TargetSpec
 from kernelevolve.core.task import Task
 from kernelevolve.evaluation.command import execute
@@ -44,23 +44,29 @@ class Parts:
 
 def policy_of(config: RunConfig) -> SelectionPolicy:
     """The configuration's selection policy with its options."""
-    return _with_options("policy", config.policy, config.policy_options)  # type: ignore[no-any-return]
+    return _made("policy", config.policy, config.policy_options)  # type: ignore[no-any-return]
 
 
-def programmer_of(config: RunConfig) -> Programmer:
-    """The configuration's programmer with its options."""
-    return _with_options("programmer", config.programmer, config.programmer_options)  # type: ignore[no-any-return]
+def programmer_of(config: RunConfig, store: Store) -> Programmer:
+    """The configuration's programmer with its options; one that reads runs gets the store."""
+    return _made("programmer", config.programmer, config.programmer_options, store)  # type: ignore[no-any-return]
 
 
-def _with_options(family: str, name: str, options: Mapping[str, Option]) -> Any:
+def _made(family: str, name: str, options: Mapping[str, Option], store: Store | None = None) -> Any:
     plugin = registry.load(family, name)
-    known = [f.name for f in fields(plugin) if f.init] if is_dataclass(plugin) else []
+    able = [f for f in fields(plugin) if f.init] if is_dataclass(plugin) else []
+    reads_runs = any(f.name == "store" for f in able)
+    known = [f.name for f in able if f.name != "store"]
     unknown = sorted(set(options) - set(known))
     if unknown:
         raise UsageError(
             f"{family} {name!r} has no option {unknown[0]!r}; known: {', '.join(known) or 'none'}"
         )
-    return plugin(**options)
+    required = [f.name for f in able if f.default is MISSING and f.default_factory is MISSING]
+    missing = [n for n in required if n not in options and n != "store"]
+    if missing:
+        raise UsageError(f"{family} {name!r} needs --set {family}.{missing[0]}=VALUE")
+    return plugin(**options, **({"store": store} if reads_runs else {}))
 
 
 def _target(config: RunConfig) -> TargetSpec:

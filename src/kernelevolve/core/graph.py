@@ -38,6 +38,8 @@ class Node(Record):
     """The harness's verdict; of a duplicate, status `duplicate`."""
     confirmation: Evaluation | None = None
     """The verdict of the final check."""
+    confirmed_at: float | None = None
+    """When that was, seconds since the epoch."""
     failure: str | None = None
     """Why the programmer gave no answer."""
     same_as: int | None = None
@@ -228,7 +230,7 @@ class Graph:
 
     @_apply.register
     def _(self, event: Confirmed) -> None:
-        self._change(event.number, confirmation=event.evaluation)
+        self._change(event.number, confirmation=event.evaluation, confirmed_at=event.at)
         self._charge(event.evaluation)
 
     @_apply.register
