@@ -1,17 +1,21 @@
 # make demo   install, then optimise a real fused module in about a minute
-# make test   install with development tools, then lint, types, imports, sizes, tests
+# make test   install with development tools, then lint, types, imports, sizes, tables, tests
+# make test-all   the same with the tests that take long
 
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test lint types imports sizes tests clean
+.PHONY: demo test test-all lint types imports sizes tables tests clean
 
 demo: $(VENV)/.installed
 	$(BIN)/kernelevolve optimize examples/gelu_layernorm_residual.py --minutes 1
 
-test: lint types imports sizes tests
+test: lint types imports sizes tables tests
+
+test-all: lint types imports sizes tables $(VENV)/.installed-dev
+	$(BIN)/pytest --numprocesses auto --maxprocesses 8 --dist worksteal
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
@@ -26,8 +30,11 @@ imports: $(VENV)/.installed-dev
 sizes: $(VENV)/.installed-dev
 	$(BIN)/python tools/check_sizes.py
 
+tables: $(VENV)/.installed-dev
+	$(BIN)/python benchmarks/render.py --check
+
 tests: $(VENV)/.installed-dev
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses auto --maxprocesses 8 --dist worksteal -m "not slow"
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
