@@ -119,9 +119,10 @@ def rendered(text: str) -> str:
     """A document with its tables made anew."""
 
     def fresh(found: re.Match[str]) -> str:
-        name = found[2]
-        result = json.loads((RESULTS / f"{name}.json").read_text())
-        return found[1] + TABLES[name](result) + found[3]
+        path = RESULTS / f"{found[2]}.json"
+        if not path.exists():
+            return f"{found[1]}Not measured yet.\n{found[3]}"
+        return found[1] + TABLES[found[2]](json.loads(path.read_text())) + found[3]
 
     return MARKED.sub(fresh, text)
 
