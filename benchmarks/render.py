@@ -76,19 +76,23 @@ def _algebraic(row: dict[str, Any]) -> list[str]:
 
 
 def guided(result: dict[str, Any]) -> str:
+    runs = result["runs"]
+    seeds = sorted({r["seed"] for r in runs})
     rows = []
-    for task in dict.fromkeys(r["task"] for r in result["runs"]):
-        runs = [r for r in result["runs"] if r["task"] == task]
+    for task in dict.fromkeys(r["task"] for r in runs):
         for name in ("guided", "random"):
-            reached = [r["nodes"][name] for r in runs]
-            rows.append([f"`{task}`", name, *("–" if n is None else str(n) for n in reached)])
-            rows[-1].append(f"{median(n or result['budget'] for n in reached):g}")
-    seeds = [f"seed {r['seed']}" for r in result["runs"] if r["task"] == result["runs"][0]["task"]]
+            reached = {r["seed"]: r["nodes"][name] for r in runs if r["task"] == task}
+            shown = ["" if s not in reached else str(reached[s] or "–") for s in seeds]
+            middle = median(n or result["budget"] for n in reached.values())
+            final = [max(r["curves"][name]) / r["best"] for r in runs if r["task"] == task]
+            rows.append([f"`{task}`", name, *shown, f"{middle:g}", f"{median(final):.2f}"])
+    head = ["task", "moves", *(f"seed {s}" for s in seeds), "median", "best of both = 1"]
     within = f"{100 * (1 - result['within']):.0f} %"
     return (
-        table(["task", "moves", *seeds, "median"], rows)
+        table(head, rows)
         + f"\nNodes until a score within {within} of the best that either search found; – is "
-        f"never, counted as {result['budget']}. " + conditions(result)
+        f"never, counted as the budget of {result['budget']}. The last column is the median of "
+        "what each search reached in the end. " + conditions(result)
     )
 
 
