@@ -102,6 +102,7 @@ class WarmParent:
             "shown": shown,
             "hidden": hidden,
             "private_tmp": sandbox.state() == "bubblewrap",
+            "kept": [*([shown] if shown else []), *sandbox.python_in_tmp()],
             "cpu_seconds": cpu,
         }
         control, theirs = pair()

@@ -60,7 +60,7 @@ def wrap(command: Sequence[str], walls: Walls, folder: Path = Path("/tmp")) -> l
     dies = [] if walls.ends_itself else ["--die-with-parent"]
     arguments = ["bwrap", "--unshare-all", *dies, "--new-session", *binds]
     arguments += ["--dev", "/dev", "--proc", "/proc", "--tmpfs", "/tmp", "--tmpfs", "/dev/shm"]  # noqa: S108
-    for path in walls.readable:
+    for path in (*map(Path, python_in_tmp()), *walls.readable):
         arguments += ["--ro-bind", str(path), str(path)]
     for path in walls.writable:
         arguments += ["--bind", str(path), str(path)]
@@ -85,6 +85,11 @@ def _python() -> tuple[str, ...]:
     covered = ("/usr", "/opt", "/lib")
     outside = dict.fromkeys(p for p in [*found, own] if not p.startswith(covered))
     return tuple(outside)
+
+
+def python_in_tmp() -> tuple[str, ...]:
+    """Those of Python's folders that a private /tmp would hide."""
+    return tuple(p for p in _python() if p.startswith("/tmp/"))  # noqa: S108
 
 
 def environment(extra: Mapping[str, str]) -> dict[str, str]:

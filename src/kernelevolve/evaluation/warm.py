@@ -128,21 +128,22 @@ def _wait_for(child: int) -> int:
 
 
 def _mount(body: dict[str, Any]) -> None:
-    """A private /tmp; of all builds only the candidate's own."""
+    """A private /tmp, with Python where it lies there; of all builds only the candidate's own."""
     _do_mount("none", "/", None, MS_REC | MS_PRIVATE)
     hold = "/dev/shm"  # noqa: S108 - a tmpfs of this sandbox
     _do_mount("tmpfs", hold, "tmpfs", 0)
-    shown, own = body["shown"], Path(hold, "own")
-    if shown:
-        own.mkdir()
-        _do_mount(shown, str(own), None, MS_BIND | MS_REC)
+    kept = {path: Path(hold, f"kept{n}") for n, path in enumerate(body["kept"])}
+    for path, place in kept.items():
+        place.mkdir()
+        _do_mount(path, str(place), None, MS_BIND | MS_REC)
     if body["private_tmp"]:
         _do_mount("tmpfs", "/tmp", "tmpfs", 0)  # noqa: S108
-    if shown:
+    if body["shown"]:
         Path(body["hidden"]).mkdir(parents=True, exist_ok=True)
         _do_mount("tmpfs", body["hidden"], "tmpfs", 0)
-        Path(shown).mkdir(parents=True)
-        _do_mount(str(own), shown, None, MS_MOVE)
+    for path, place in kept.items():
+        Path(path).mkdir(parents=True, exist_ok=True)
+        _do_mount(str(place), path, None, MS_MOVE)
 
 
 def _do_mount(source: str, target: str, kind: str | None, flags: int) -> None:
