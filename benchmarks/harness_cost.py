@@ -10,13 +10,13 @@ from pathlib import Path
 from statistics import median
 
 from common import write
-from kernelevolve.harnesses.local import LocalHarness
 
 from kernelevolve import taskfile
 from kernelevolve.config import RunConfig
 from kernelevolve.core.candidate import Candidate, SourceFile
 from kernelevolve.core.evaluation import Evaluation, Stage
 from kernelevolve.core.job import Job
+from kernelevolve.harnesses.local import LocalHarness
 from kernelevolve.wiring import Parts
 
 TASK = """
