@@ -83,7 +83,7 @@ ERRORS = [
     (StoreError("store is newer than this version"), 2, "newer"),
     (LeaseHeld("run r is written by process 7"), 2, "process 7"),
     (HarnessError("the judge died"), 1, "the judge died"),
-    (PermissionError(13, "Permission denied", "/root/x"), 2, "/root/x: Permission denied"),
+    (PermissionError(13, "Permission denied", "/store/x"), 2, "/store/x: Permission denied"),
     (OSError(28, "No space left on device"), 2, "No space left on device"),
     (KeyboardInterrupt(), 130, "interrupted"),
     (RuntimeError("first\nsecond"), 1, "unexpected RuntimeError: first (a bug"),
