@@ -19,7 +19,7 @@ from kernelevolve.evaluation.processes import Ended, Failed, Late, Runner
 from kernelevolve.evaluation.session import Session
 from kernelevolve.evaluation.verify import Broken, Wrong
 
-Fork = Callable[[str], Runner]
+Fork = Callable[[], Runner]
 RING_BYTES = 256 << 20
 MAX_SLOTS = 8
 MEMORY_SHARE = 0.8
@@ -68,7 +68,7 @@ class Context:
         """One with the task loaded: `reference` for the pool, a baseline's for timing."""
         runner = self.runners.get(kind)
         if runner is None or runner.closed:
-            runner = self.fork(kind)
+            runner = self.fork()
             self.runners[kind] = runner
             self._load(runner, report=kind == "reference")
         return runner

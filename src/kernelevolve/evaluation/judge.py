@@ -58,15 +58,8 @@ class Lane:
     def __init__(self, setup: LaneSetup) -> None:
         self.setup = setup
         self.group = cgroup.Group(setup.limits.processes)
-        self._parents: dict[str, WarmParent] = {}
+        self._parents = {name: self._start(name) for name in ("reference", "candidate")}
         self._contexts: dict[str, Context] = {}
-        for name in ("reference", "candidate"):
-            self._parents[name] = self._start(name)
-
-    def _parent(self, name: str) -> WarmParent:
-        if name not in self._parents:
-            self._parents[name] = self._start(name)
-        return self._parents[name]
 
     def _start(self, name: str) -> WarmParent:
         language = f"kernelevolve.languages.{self.setup.language}"
@@ -79,14 +72,14 @@ class Lane:
         extra = {
             "TORCHINDUCTOR_CACHE_DIR": self.setup.compiled,
             "TORCHINDUCTOR_COMPILE_THREADS": "1",
+            "TORCHINDUCTOR_CPP_CACHE_PRECOMPILE_HEADERS": "0",
         }
-        preload = [*PRELOAD, *(COMPILER if name == "compile" else ())]
+        preload = [*PRELOAD, *(COMPILER if "compile" in self.setup.baselines else ())]
         return WarmParent("reference", walls, {**self.setup.environment, **extra}, preload)
 
-    def fork_reference(self, kind: str) -> Runner:
+    def fork_reference(self) -> Runner:
         """A runner for the task's own code, or for a baseline."""
-        parent = self._parent("compile" if kind == "compile" else "reference")
-        runner = parent.fork(reference_limits(self.setup.limits))
+        runner = self._parents["reference"].fork(reference_limits(self.setup.limits))
         runner.go()
         return runner
 
@@ -94,7 +87,7 @@ class Lane:
         """A runner that sees no build but its own."""
         cpu = int(40 * limits.run_seconds) * self.setup.spec.threads
         hidden = self.setup.builds
-        runner = self._parent("candidate").fork(limits, build.folder, hidden, cpu)
+        runner = self._parents["candidate"].fork(limits, build.folder, hidden, cpu)
         self.group.add(runner.init)
         runner.go()
         return runner
