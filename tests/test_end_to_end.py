@@ -10,7 +10,12 @@ import torch
 
 import kernelevolve
 
-pytestmark = [pytest.mark.needs_gxx, pytest.mark.needs_sandbox, pytest.mark.timeout(300)]
+pytestmark = [
+    pytest.mark.needs_gxx,
+    pytest.mark.needs_sandbox,
+    pytest.mark.long,
+    pytest.mark.timeout(300),
+]
 
 UNSEEN = '''
 import torch

@@ -15,7 +15,7 @@ from kernelevolve.core.events import Evaluated, Selected
 from kernelevolve.core.graph import Graph
 from kernelevolve.stores.sqlite import Sqlite
 
-pytestmark = [pytest.mark.needs_gxx, pytest.mark.needs_sandbox]
+pytestmark = [pytest.mark.needs_gxx, pytest.mark.needs_sandbox, pytest.mark.long]
 
 KILLS = 20
 NODES = 14
@@ -98,7 +98,7 @@ def test_killed_at_twenty_moments_a_run_ends_as_if_it_had_not_been(tmp_path: Pat
     again = command(store, "resume", "r")
     begun = False
     for _ in range(KILLS):
-        left = killed_after(chance.uniform(0.3, 6.0), again if begun else first)
+        left = killed_after(chance.uniform(0.3, 7.0), again if begun else first)
         assert not left, f"still running: {left}"
         begun = begun or (store.exists() and "r" in Sqlite(store).runs())
     done = subprocess.run(again if begun else first, capture_output=True, text=True, check=False)

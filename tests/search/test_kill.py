@@ -1,5 +1,3 @@
-import os
-import signal
 import subprocess
 import sys
 import time
@@ -31,7 +29,7 @@ def test_killed_at_random_moments_and_resumed(tmp_path):
         child = start(tmp_path)
         while len(store.read("run")) < enough and child.poll() is None:
             time.sleep(rng.random() * 0.002)
-        os.kill(child.pid, signal.SIGKILL)
+        child.kill()
         child.wait()
     assert start(tmp_path).wait() == 0
 

@@ -119,7 +119,9 @@ class Lane:
 
     def end(self) -> None:
         """Kill every process; may be called from another thread."""
-        for parent in list(self._parents.values()):
+        for parent in self._parents.values():
+            parent.leave()
+        for parent in self._parents.values():
             parent.end()
         self.group.close()
 

@@ -118,10 +118,14 @@ class WarmParent:
             init.close()
         return Runner(control, status, log, isolated=self.isolated)
 
-    def end(self) -> None:
-        """End it with every runner that it forked; another thread may still be waiting for it."""
+    def leave(self) -> None:
+        """Tell it to end with every runner that it forked."""
         with suppress(OSError):
             self._channel.sock.shutdown(socket.SHUT_RDWR)
+
+    def end(self) -> None:
+        """The same, and wait until it has; another thread may still be waiting for it."""
+        self.leave()
         try:
             self._process.wait(END_SECONDS)
         except subprocess.TimeoutExpired:
