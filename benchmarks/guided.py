@@ -1,68 +1,147 @@
 """Does the diagnosis earn its keep? Guided moves against random sampling of schedules.
 
-python benchmarks/guided.py [--nodes 20] [--seeds 5]
+python benchmarks/guided.py [--nodes 20] [--seeds 5] [--tasks NAME ...]
+
+All searches of a task share one admission. A search's curve says, node by node, how good its
+incumbent is: the node that it would have announced. Scores of a search are single measurements,
+so every incumbent is measured again afterwards, all of a task in turns, and the curves hold the
+medians of those rounds: luck in the search gains nothing.
 """
 
 import argparse
 import tempfile
+from statistics import median
 
 from common import ROOT, write
 
-import kernelevolve
-from kernelevolve import Graph
+from kernelevolve import taskfile
+from kernelevolve.config import RunConfig
+from kernelevolve.core.evaluation import Stage
+from kernelevolve.core.graph import Graph
+from kernelevolve.core.job import Job
+from kernelevolve.core.task import Task
+from kernelevolve.search.journal import Journal
+from kernelevolve.search.loop import Search
+from kernelevolve.stores.memory import Memory
+from kernelevolve.wiring import Machine, Parts, policy_of, programmer_of
 
-TASKS = ("gelu_layernorm_residual", "matmul_bias_gelu")
+TASKS = ("gelu_layernorm_residual", "matmul_bias_gelu", "attention")
 WITHIN = 0.95
+ROUNDS = 5
 
 
-def curve(graph: Graph) -> list[float]:
-    """Best score so far after each node; 0 until one is OK."""
-    best, curve = 0.0, []
+def search(machine: Machine, task: Task, config: RunConfig, store: Memory) -> Journal:
+    """One search on an admitted task."""
+    journal = Journal(store, config.run or "", ())
+    journal.start(task, machine.parts.target, config.model_dump(mode="json"))
+    parts = machine.parts
+    one = Search(
+        journal,
+        config,
+        policy_of(config),
+        programmer_of(config, store),
+        machine.harness,
+        parts.language.guide(parts.target),
+        execute=machine.execute,
+    )
+    machine.loop.run(one.run(), one.stop)
+    return journal
+
+
+def incumbents(graph: Graph) -> list[int | None]:
+    """After each node in order of number: the best node until then."""
+    best: int | None = None
+    found = []
     for node in graph:
-        if node.evaluation is not None and node.evaluation.score is not None:
-            best = max(best, node.evaluation.score)
-        curve.append(best)
-    return curve
+        score = node.evaluation.score if node.evaluation else None
+        if score and (best is None or score > (graph.nodes[best].evaluation.score or 0)):
+            best = node.number
+        found.append(best)
+    return found
+
+
+def remeasure(machine: Machine, task: Task, journals: list[Journal]) -> dict[str, list[float]]:
+    """Scores of every incumbent's source, measured again in turns."""
+    sources = {
+        journal.candidate(n).id: journal.candidate(n)
+        for journal in journals
+        for n in incumbents(journal.graph)
+        if n is not None
+    }
+    scores: dict[str, list[float]] = {source: [] for source in sources}
+    for number in range(ROUNDS):
+        for source, candidate in sources.items():
+            job = Job(
+                task=task,
+                candidate=candidate,
+                target=machine.parts.target,
+                stage=Stage.BENCHMARK,
+                seed=f"again/{number}",
+            )
+            verdict = machine.evaluate(job)
+            if verdict.score is not None:
+                scores[source].append(verdict.score)
+    return scores
+
+
+def curve(journal: Journal, scores: dict[str, list[float]]) -> list[float]:
+    """The incumbent's score after each node; 0 until there is one."""
+    ids = [None if n is None else journal.candidate(n).id for n in incumbents(journal.graph)]
+    return [median(scores[i]) if i and scores[i] else 0.0 for i in ids]
 
 
 def nodes_to(curve: list[float], score: float) -> int | None:
-    """The first node that reached a score."""
-    return next((n for n, best in enumerate(curve, 1) if best >= score), None)
+    """The first node from which the incumbent is at least that good."""
+    below = [n for n, value in enumerate(curve, 1) if value < score]
+    first = below[-1] + 1 if below else 1
+    return first if first <= len(curve) else None
 
 
-def search(task: str, seed: int, nodes: int, guided: bool, store: str) -> list[float]:
-    """The curve of one search."""
-    result = kernelevolve.optimize(
-        ROOT / "examples" / f"{task}.py",
-        nodes=nodes,
-        seed=seed,
-        workers=1,
-        confirm=1,
-        store=store,
-        programmer_options={"guided": guided},
-    )
-    return curve(result.graph)
+def compare(name: str, nodes: int, seeds: int, folder: str) -> list[dict[str, object]]:
+    """Both kinds of search on one task, over the seeds, in changing order."""
+    task = taskfile.read(ROOT / "examples" / f"{name}.py")
+    config = RunConfig(nodes=nodes, workers=1, confirm=1, store=folder)
+    store, journals = Memory(), dict[tuple[int, str], Journal]()
+    with Machine(Parts.of(config), config, store.get_blob) as machine:
+        machine.admit(task)
+        for seed in range(1, seeds + 1):
+            for kind in ("guided", "random") if seed % 2 else ("random", "guided"):
+                options = {"guided": kind == "guided"}
+                update = {"seed": seed, "run": f"{kind}-{seed}", "programmer_options": options}
+                journals[seed, kind] = search(
+                    machine, task, config.model_copy(update=update), store
+                )
+        scores = remeasure(machine, task, list(journals.values()))
+    curves = {key: curve(journal, scores) for key, journal in journals.items()}
+    best = max(value for one in curves.values() for value in one)
+    return [
+        {
+            "task": name,
+            "seed": seed,
+            "best": best,
+            "curves": {kind: curves[seed, kind] for kind in ("guided", "random")},
+            "nodes": {
+                kind: nodes_to(curves[seed, kind], WITHIN * best) for kind in ("guided", "random")
+            },
+        }
+        for seed in range(1, seeds + 1)
+    ]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--nodes", type=int, default=20)
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--tasks", nargs="+", default=TASKS)
     asked = parser.parse_args()
     rows = []
-    for task in TASKS:
-        for seed in range(1, asked.seeds + 1):
-            with tempfile.TemporaryDirectory() as store:
-                curves = {
-                    name: search(task, seed, asked.nodes, name == "guided", store)
-                    for name in (("guided", "random") if seed % 2 else ("random", "guided"))
-                }
-            best = max(c[-1] for c in curves.values())
-            row = {"task": task, "seed": seed, "best": best, "curves": curves}
-            row["nodes"] = {name: nodes_to(c, WITHIN * best) for name, c in curves.items()}
-            rows.append(row)
-            print(task, seed, f"{best:.2f}", row["nodes"], flush=True)
-            write("guided", {"within": WITHIN, "budget": asked.nodes, "runs": rows})
+    for task in asked.tasks:
+        with tempfile.TemporaryDirectory() as folder:
+            found = compare(task, asked.nodes, asked.seeds, folder)
+        rows += found
+        for row in found:
+            print(task, row["seed"], f"{row['best']:.2f}", row["nodes"], flush=True)
+        write("guided", {"within": WITHIN, "budget": asked.nodes, "runs": rows})
 
 
 if __name__ == "__main__":

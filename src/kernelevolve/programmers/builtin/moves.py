@@ -115,17 +115,25 @@ def mutate(
     relatives: Sequence[Result],
     tried: Iterable[str],
     rng: Random,
-    guided: bool = True,
 ) -> Step:
-    """A plan near `parent`, or any plan where not `guided`, whose source is not yet `tried`."""
+    """A plan near `parent` whose source is not yet `tried`."""
     known = {fingerprint(model, plan) for plan in tried}
     known.add(fingerprint(model, parent.plan.model_dump_json()))
-    steps = _guided(model, parent, relatives, rng) if guided else _random(model, rng)
     last = Step(parent.plan, "nothing new is left")
+    return _first_new(model, _guided(model, parent, relatives, rng), known, last)
+
+
+def draw(model: Model, tried: Iterable[str], rng: Random) -> Step:
+    """A plan whose every decision is drawn at random, whose source is not yet `tried`."""
+    known = {fingerprint(model, plan) for plan in tried}
+    return _first_new(model, _random(model, rng), known, Step(Plan(), "the default"))
+
+
+def _first_new(model: Model, steps: Iterator[Step], known: set[str], last: Step) -> Step:
     for step in steps:
         last = step
         if fingerprint(model, step.plan.model_dump_json()) not in known:
-            return step
+            break
     return last
 
 

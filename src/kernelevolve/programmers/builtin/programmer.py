@@ -17,6 +17,7 @@ from kernelevolve.core.task import Task
 from kernelevolve.programmers.builtin.moves import (
     Result,
     Step,
+    draw,
     fingerprint,
     initial_plans,
     merge,
@@ -52,7 +53,8 @@ class Builtin:
         if model.traced is None:
             step = Step(Plan(), f"left to the library: {model.message}")
         else:
-            step = next_step(model, brief, self.guided)
+            rng = Random(brief.seed)
+            step = next_step(model, brief, rng) if self.guided else draw(model, brief.tried, rng)
         made = render(model, step.plan)
         said = f"{step.reason}; {made.message}" if made.message else step.reason
         return Proposal(
@@ -87,31 +89,28 @@ def _request(task: Task, bench: Workbench) -> dict[str, object]:
     return {"source": task.source, "workloads": workloads, "mode": task.mode}
 
 
-def next_step(model: Model, brief: Brief, guided: bool) -> Step:
+def next_step(model: Model, brief: Brief, rng: Random) -> Step:
     """The plan for a brief: a start, a crossing of parents, or a change of one."""
-    rng = Random(brief.seed)
     parents = [r for r in map(result_of, brief.parents) if r is not None]
     if not parents:
-        return _start(model, brief, rng, guided)
+        return _start(model, brief, rng)
     if len(parents) > 1:
         crossed = merge(parents[0].plan, parents[1].plan, rng)
         if fingerprint(model, crossed.model_dump_json()) not in _known(model, brief):
             return Step(crossed, "decisions of two parents together")
     best = max(parents, key=lambda r: r.score or 0.0)
     relatives = [r for r in map(result_of, brief.history) if r is not None]
-    return mutate(model, best, relatives, brief.tried, rng, guided)
+    return mutate(model, best, relatives, brief.tried, rng)
 
 
-def _start(model: Model, brief: Brief, rng: Random, guided: bool) -> Step:
+def _start(model: Model, brief: Brief, rng: Random) -> Step:
     known = _known(model, brief)
-    plans = initial_plans(model) if guided else []
-    first = (brief.number - 1) % max(1, len(plans))
+    plans = initial_plans(model)
+    first = (brief.number - 1) % len(plans)
     for plan in (*plans[first:], *plans[:first]):
         if fingerprint(model, plan.model_dump_json()) not in known:
             return Step(plan, "a first guess")
-    if not guided and not known:
-        return Step(Plan(), "the default")
-    return mutate(model, Result(Plan(), None), (), brief.tried, rng, guided)
+    return mutate(model, Result(Plan(), None), (), brief.tried, rng)
 
 
 def _known(model: Model, brief: Brief) -> set[str]:
