@@ -6,6 +6,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from kernelevolve.core.detector import Detector
 from kernelevolve.core.record import Record
 
 Fidelity = Literal["measured", "emulated", "simulated", "compiled"]
@@ -171,6 +172,8 @@ class Evaluation(Record):
     """The last stage that was entered."""
     message: str = ""
     """What went wrong and what to change; empty when OK."""
+    detector: Detector | None = None
+    """The check that it did not pass; None when OK or lost."""
     fidelity: Fidelity = "measured"
     """How far the figures can be trusted to be the hardware's."""
     score: float | None = None

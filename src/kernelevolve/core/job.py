@@ -3,6 +3,7 @@
 from pydantic import Field
 
 from kernelevolve.core.candidate import Candidate
+from kernelevolve.core.detector import Detector
 from kernelevolve.core.evaluation import Stage
 from kernelevolve.core.record import Record
 from kernelevolve.core.target import TargetSpec
@@ -50,6 +51,8 @@ class Job(Record):
     """For builds and runs."""
     baseline: str | None = None
     """Python text of the user's own baseline (`ModelNew` or `Model`), timed beside the others."""
+    without: frozenset[Detector] = frozenset()
+    """Detectors that are switched off, for `redteam --ablate` only: no search sets it."""
 
 
 class Finding(Record):

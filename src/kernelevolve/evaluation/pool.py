@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from kernelevolve.core.detector import Detector
 from kernelevolve.core.job import Finding
 from kernelevolve.core.task import Task, Workload
 from kernelevolve.evaluation.blocks import Block, same, sealed_copy
@@ -73,11 +74,11 @@ class Prepared:
             self.lent = list(self.blocks())
         return self.lent[0], self.lent[1]
 
-    def verifier(self, task: Task, *, buffers: bool) -> Verifier:
+    def verifier(self, task: Task, without: frozenset[Detector], *, buffers: bool) -> Verifier:
         """A fresh comparison for one candidate."""
         layout = self.outputs if buffers else self.plain
         count = len(layout.leaves)
-        return Verifier(task.tolerance, layout, self.yardsticks[:count])
+        return Verifier(task.tolerance, layout, self.yardsticks[:count], without)
 
     def close(self) -> None:
         """Free what is outside Python's reach."""

@@ -9,6 +9,7 @@ from random import Random
 from statistics import geometric_mean
 from typing import Any
 
+from kernelevolve.core.detector import Detector
 from kernelevolve.core.evaluation import (
     TIMED,
     Build,
@@ -39,9 +40,10 @@ MEMORY_SIGNS = ("bad_alloc", "can't allocate memory", "Cannot allocate memory", 
 class Verdict(Exception):
     """Ends a trial with a status."""
 
-    def __init__(self, status: Status, message: str) -> None:
+    def __init__(self, status: Status, detector: Detector, message: str) -> None:
         super().__init__(message)
         self.status = status
+        self.detector = detector
 
 
 @dataclass
@@ -75,7 +77,7 @@ class Trial:
             try:
                 return self._judge(stack)
             except Verdict as verdict:
-                return self._evaluation(verdict.status, str(verdict))
+                return self._evaluation(verdict.status, str(verdict), verdict.detector)
             except Refused as error:
                 text = f"the task cannot be judged: {error}"
                 return self._evaluation(Status.INVALID, text)
@@ -136,18 +138,19 @@ class Trial:
         except Late as error:
             raise Verdict(
                 Status.TIMEOUT,
+                Detector.LIMITS,
                 f"no end within the limit of {error.seconds:g} s; an endless loop, or far too slow",
             ) from error
         except Wrong as error:
             if self.incompatible:
                 text = f"{self.incompatible}\nwith its own initial state: {error}"
-                raise Verdict(Status.INCOMPATIBLE_STATE, text) from error
-            raise Verdict(Status.WRONG, str(error)) from error
+                raise Verdict(Status.INCOMPATIBLE_STATE, Detector.STATE_LOADING, text) from error
+            raise Verdict(Status.WRONG, error.detector, str(error)) from error
         except Broken as error:
-            raise Verdict(Status.REJECTED, str(error)) from error
+            raise Verdict(Status.REJECTED, error.detector, str(error)) from error
         except (Malformed, KeyError, TypeError, IndexError, ValueError) as error:
             text = f"the runner broke the harness's protocol: {error!r}"
-            raise Verdict(Status.REJECTED, text) from error
+            raise Verdict(Status.REJECTED, Detector.PROTOCOL, text) from error
 
     def _load(self, runner: Runner, workload: Workload) -> Prepared:
         prepared = self.context.prepared[workload.name]
@@ -191,7 +194,9 @@ class Trial:
     def _verify(self, runner: Runner, prepared: Prepared) -> None:
         seed = f"{self.job.seed}/{self.job.candidate.id}/{prepared.workload.name}"
         blocks = prepared.lend()
-        session = Session(runner, self.job.task, prepared, Random(seed), self._seconds, *blocks)
+        session = Session(
+            runner, self.job.task, prepared, Random(seed), self._seconds, *blocks, self.job.without
+        )
         self.sessions[prepared.workload.name] = session
         session.attach()
         sets = CONFIRM_SETS if self._confirming else SETS
@@ -261,8 +266,9 @@ class Trial:
 
     def _check_physics(self, workload: Workload, us: float) -> None:
         reason = physics.impossible(self.context.works[workload.name], self.job.target, us)
-        if reason:
-            raise Verdict(Status.IMPOSSIBLE, f"workload {workload.name!r}: {reason}")
+        if reason and Detector.PHYSICS not in self.job.without:
+            text = f"workload {workload.name!r}: {reason}"
+            raise Verdict(Status.IMPOSSIBLE, Detector.PHYSICS, text)
 
     def _diagnosis(self, timings: list[Timing]) -> Diagnosis:
         """Of the shown workload that moves the most."""
@@ -275,6 +281,7 @@ class Trial:
         self,
         status: Status,
         message: str = "",
+        detector: Detector | None = None,
         timings: tuple[Timing, ...] = (),
         diagnosis: Diagnosis | None = None,
     ) -> Evaluation:
@@ -288,6 +295,7 @@ class Trial:
             status=status,
             stage=self.stage,
             message=message,
+            detector=detector,
             score=geometric_mean(shown) if shown else None,
             timings=timings,
             errors=self._errors(),
@@ -327,22 +335,27 @@ def _raised(error: Any) -> Verdict:
     head = f"{error.get('type', 'Exception')}: {text}"
     detail = f"{head}\n{error.get('trace', '')}".rstrip()
     if kind == "invalid":
-        return Verdict(Status.INVALID, f"not a candidate: {detail}")
+        return Verdict(Status.INVALID, Detector.SCREEN, f"not a candidate: {detail}")
     if kind == "memory":
-        return Verdict(Status.OUT_OF_MEMORY, detail)
+        return Verdict(Status.OUT_OF_MEMORY, Detector.LIMITS, detail)
     if kind == "unsupported":
-        return Verdict(Status.WRONG, f"forward returns {text}")
-    return Verdict(Status.CRASHED, detail)
+        return Verdict(Status.WRONG, Detector.STRUCTURE, f"forward returns {text}")
+    return Verdict(Status.CRASHED, Detector.EXIT, detail)
 
 
 def _ended(error: Ended) -> Verdict:
     said = f"\n{error.log}" if error.log else ""
     if any(sign in error.log for sign in MEMORY_SIGNS):
-        return Verdict(Status.OUT_OF_MEMORY, f"the process ran out of memory{said}")
+        return Verdict(
+            Status.OUT_OF_MEMORY, Detector.LIMITS, f"the process ran out of memory{said}"
+        )
     if error.code == -signal.SIGXCPU:
-        return Verdict(Status.TIMEOUT, f"the limit of processor time was reached{said}")
+        return Verdict(
+            Status.TIMEOUT, Detector.LIMITS, f"the limit of processor time was reached{said}"
+        )
     if error.code < 0:
         name = signal.Signals(-error.code).name if -error.code in set(signal.Signals) else "?"
-        return Verdict(Status.CRASHED, f"killed by signal {-error.code} ({name}){said}")
+        text = f"killed by signal {-error.code} ({name}){said}"
+        return Verdict(Status.CRASHED, Detector.EXIT, text)
     text = f"the process ended itself with exit code {error.code} instead of returning"
-    return Verdict(Status.CRASHED, text + said)
+    return Verdict(Status.CRASHED, Detector.EXIT, text + said)

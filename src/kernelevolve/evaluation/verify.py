@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from kernelevolve.core.detector import Detector
 from kernelevolve.core.task import Tolerance
 from kernelevolve.evaluation.layout import (
     COMPLEX,
@@ -26,12 +27,20 @@ EPSILON = {"float64": 2.0**-52, "float32": 2.0**-23, "float16": 2.0**-10, "bfloa
 TINY = {"float64": 5e-324, "float32": 1.4e-45, "float16": 6e-8, "bfloat16": 9.2e-41}
 
 
-class Wrong(Exception):
-    """Outputs are not what the reference computes; the message is for the kernel's author."""
+class Objection(Exception):
+    """A detector does not accept what a candidate did; the message is for its author."""
+
+    def __init__(self, detector: Detector, message: str) -> None:
+        super().__init__(message)
+        self.detector = detector
 
 
-class Broken(Exception):
-    """A rule of the harness was broken; the message says which."""
+class Wrong(Objection):
+    """Outputs are not what the reference computes."""
+
+
+class Broken(Objection):
+    """A rule of the harness was broken."""
 
 
 @dataclass
@@ -83,6 +92,7 @@ class Verifier:
     layout: Layout
     """Of the reference's outputs, row-major."""
     yardsticks: list[Yardstick]
+    without: frozenset[Detector] = frozenset()
     worst: dict[int, Worst] = field(default_factory=dict)
     flags: set[str] = field(default_factory=set)
 
@@ -96,15 +106,17 @@ class Verifier:
         got = Layout.parse(reply)
         if got.tree != self.layout.tree:
             raise Wrong(
+                Detector.STRUCTURE,
                 f"forward returns {describe(got.tree)}; the reference returns "
-                f"{describe(self.layout.tree)}"
+                f"{describe(self.layout.tree)}",
             )
         names = paths(self.layout.tree)
         for index, (mine, theirs) in enumerate(zip(got.leaves, self.layout.leaves, strict=True)):
             if (mine.dtype, mine.shape) != (theirs.dtype, theirs.shape):
                 raise Wrong(
+                    Detector.STRUCTURE,
                     f"{names[index]} is {mine.describe()}; the reference returns "
-                    f"{theirs.describe()}"
+                    f"{theirs.describe()}",
                 )
         self._rules(reply, names, may_alias)
         return got
@@ -114,11 +126,30 @@ class Verifier:
     ) -> None:
         for index, name in names.items():
             if reply["types"][index] != "Tensor":
-                raise Broken(f"{name} is a {reply['types'][index]}; return plain torch.Tensor")
+                self._object(
+                    Broken(
+                        Detector.PLAIN_TENSORS,
+                        f"{name} is a {reply['types'][index]}; return plain torch.Tensor",
+                    )
+                )
             if reply["devices"][index] != "cpu":
-                raise Broken(f"{name} lies on {reply['devices'][index]}; return it on cpu")
+                self._object(
+                    Broken(
+                        Detector.PLAIN_TENSORS,
+                        f"{name} lies on {reply['devices'][index]}; return it on cpu",
+                    )
+                )
             if reply["aliases"][index] and not may_alias[index]:
-                raise Broken(f"{name} shares memory with an input; return a tensor of its own")
+                self._object(
+                    Broken(
+                        Detector.ALIASING,
+                        f"{name} shares memory with an input; return a tensor of its own",
+                    )
+                )
+
+    def _object(self, objection: Objection) -> None:
+        if objection.detector not in self.without:
+            raise objection
 
     def check(self, expected: Sequence[Reference], block: Array) -> None:
         """Compare every output.
@@ -126,14 +157,19 @@ class Verifier:
         Raises:
             Wrong: an output is outside its budget; the message names the first bad element.
         """
-        names = paths(self.layout.tree)
-        for index, (reference, yardstick) in enumerate(zip(expected, self.yardsticks, strict=True)):
-            values = widened(self.layout.leaves[index], block)
-            if reference.oracle is None:
-                _check_exact(reference, values, names[index])
-            else:
-                worst = self.worst.setdefault(index, Worst())
-                _check_close(reference, values, yardstick, self.tolerance, worst, names[index])
+        for index, reference in enumerate(expected):
+            try:
+                self._check(index, reference, widened(self.layout.leaves[index], block))
+            except Wrong as error:
+                self._object(error)
+
+    def _check(self, index: int, reference: Reference, values: Array) -> None:
+        name = paths(self.layout.tree)[index]
+        if reference.oracle is None:
+            _check_exact(reference, values, name)
+        else:
+            worst = self.worst.setdefault(index, Worst())
+            _check_close(reference, values, self.yardsticks[index], self.tolerance, worst, name)
 
 
 def _check_exact(reference: Reference, values: Array, name: str) -> None:
@@ -143,8 +179,9 @@ def _check_exact(reference: Reference, values: Array, name: str) -> None:
     if wrong.any():
         place = tuple(int(i) for i in np.argwhere(wrong)[0])
         raise Wrong(
+            Detector.EXACT,
             f"{name}: {int(wrong.sum())} of {values.size} elements differ and must be exact; "
-            f"first at {list(place)}: expected {reference.native[place]}, got {values[place]}"
+            f"first at {list(place)}: expected {reference.native[place]}, got {values[place]}",
         )
 
 
@@ -204,12 +241,14 @@ def _check_close(
     share = rms / budget if budget else (0.0 if rms == 0 else float("inf"))
     worst.rms, worst.maximum = max(worst.rms, share), max(worst.maximum, largest)
     if first is not None:
-        raise Wrong(_message(reference, values, name, first, bad, largest, allowed))
+        text = _message(reference, values, name, first, bad, largest, allowed)
+        raise Wrong(Detector.ERROR_BUDGET, text)
     if share > 1.0:
         raise Wrong(
+            Detector.ERROR_BUDGET,
             f"{name}: RMS error {rms:.3g} is {share:.3g} times its budget {budget:.3g} "
             f"({tolerance.rms:g} times the reference's own error); no single element stands out: "
-            "sum or compute in more precision"
+            "sum or compute in more precision",
         )
 
 

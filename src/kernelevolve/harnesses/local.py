@@ -12,6 +12,7 @@ from typing import Any
 
 from kernelevolve import registry
 from kernelevolve.config import cache_folder
+from kernelevolve.core.detector import Detector
 from kernelevolve.core.errors import HarnessError
 from kernelevolve.core.evaluation import Build, Evaluation, Flag, Stage, Status
 from kernelevolve.core.job import Admission, Finding, Finished, Job, Limits
@@ -76,7 +77,12 @@ class LocalHarness:
         try:
             flags = tuple(self._language.screen(job.candidate, job.task))
         except (SyntaxError, ValueError) as error:
-            return Evaluation(status=Status.INVALID, stage=Stage.SCREEN, message=str(error))
+            return Evaluation(
+                status=Status.INVALID,
+                stage=Stage.SCREEN,
+                message=str(error),
+                detector=Detector.SCREEN,
+            )
         screened = (time.perf_counter() - begun) * 1e3
         if job.stage is Stage.SCREEN:
             return Evaluation(
@@ -200,12 +206,14 @@ class LocalHarness:
 def _built(build: Build, flags: tuple[Flag, ...], spent: dict[str, float]) -> Evaluation:
     """Where a job ends with its build."""
     status = Status.OK if build.ok else Status.BUILD_FAILED
+    detector = None if build.ok else Detector.BUILD
     if not build.ok and build.message.startswith("model.py"):
-        status = Status.INVALID
+        status, detector = Status.INVALID, Detector.SCREEN
     return Evaluation(
         status=status,
         stage=Stage.BUILD,
         message=build.message,
+        detector=detector,
         fidelity="compiled",
         flags=flags,
         stages_ms={k: round(v, 3) for k, v in spent.items()},
