@@ -10,13 +10,13 @@ import numpy as np
 
 from kernelevolve.core.evaluation import Timing
 from kernelevolve.evaluation.layout import Array
-from kernelevolve.evaluation.session import Session, Window
+from kernelevolve.evaluation.session import BUSY, Session, Window
 
 RESAMPLES = 400
 MAX_CALLS = 5000
 MIN_US = 0.01
 TRIES = 4
-BUSY = 0.02
+SPOT_TRIES = 6
 OWN_CLOCK_SLACK_US = 200.0
 
 
@@ -31,11 +31,13 @@ class Plan:
     least: int = 4
     hopeless: float = 4.0
     """This much slower than the best baseline: `least` rounds are enough."""
+    spots: int = 2
+    """Windows of each candidate that are stopped midway."""
 
 
 SEARCH = Plan(window_us=2000.0, rounds=8, budget_seconds=0.5)
 BASELINE = Plan(window_us=2000.0, rounds=15, budget_seconds=3.0, least=5)
-CONFIRM = Plan(window_us=2000.0, rounds=30, budget_seconds=12.0, least=8)
+CONFIRM = Plan(window_us=2000.0, rounds=30, budget_seconds=12.0, least=8, spots=4)
 
 
 @dataclass
@@ -64,8 +66,7 @@ def calls_for(us: float, plan: Plan, random: Random) -> int:
 def warm_up(session: Session, plan: Plan) -> float:
     """Calibrate, touch every slot, and estimate a call's time."""
     session.calibrate()
-    slots = len(session.arrangement)
-    first = session.window(slots)
+    first = session.window(len(session.slots))
     second = session.window(calls_for(max(first.us, first.own_us), plan, session.random))
     return max(MIN_US, min(first.us, second.us), min(first.own_us, second.own_us))
 
@@ -91,8 +92,11 @@ def measure(
     if best_us is not None and next(iter(guesses.values())) > plan.hopeless * best_us:
         rounds = plan.least
     samples = Samples({n: [] for n in subjects}, {n: [] for n in subjects})
+    spots = {n: s.random.choices(range(rounds), k=plan.spots) for n, s in subjects.items()}
     for number in range(rounds):
         for name, session in _rotated(subjects, number):
+            for _ in range(spots[name].count(number)):
+                _spot(session, guesses[name], plan)
             if number % every.get(name, 1) == 0:
                 window = _quiet(session, guesses[name], plan, twice=number == rounds - 1)
                 samples.busy += window.busy > BUSY
@@ -106,6 +110,13 @@ def _rotated(subjects: Mapping[str, Session], by: int) -> list[tuple[str, Sessio
     items = list(subjects.items())
     by %= len(items)
     return items[by:] + items[:by]
+
+
+def _spot(session: Session, guess_us: float, plan: Plan) -> None:
+    """Verify a call in the middle of a window; the figures of such windows are no samples."""
+    for _ in range(SPOT_TRIES):
+        if session.spot(calls_for(guess_us, plan, session.random)):
+            return
 
 
 def _quiet(session: Session, guess_us: float, plan: Plan, *, twice: bool) -> Window:

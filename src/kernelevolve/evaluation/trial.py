@@ -234,6 +234,7 @@ class Trial:
         session = self.sessions[workload.name]
         subjects = {"candidate": session, **rivals}
         before = sum(s.timed for s in subjects.values())
+        session.aside.clear()
         if self._confirming:
             samples = benchmark.measure(subjects, benchmark.CONFIRM)
             baselines = {k: tuple(v) for k, v in samples.us.items() if k != "candidate"}
@@ -243,6 +244,7 @@ class Trial:
             cached = self.context.baselines[workload.name]
             baselines = benchmark.drifted(cached, "eager", samples.us["eager"])
         session.finish()
+        session.check_aside(rivals["eager"].aside, self.job.target.threads)
         windows = (sum(s.timed for s in subjects.values()) - before) * 1e3
         self._spend("windows", windows)
         self._spend("benchmark", -windows)
@@ -286,7 +288,7 @@ class Trial:
         diagnosis: Diagnosis | None = None,
     ) -> Evaluation:
         for session in self.sessions.values():
-            if any("strides" in v.flags for v in session.verifiers.values()):
+            if any("strides" in v.flags for v in session.comparison.verifiers.values()):
                 self.flags["strides"] = "an output's strides differ from row-major order"
         if self.job.task.tolerance.widened:
             self.flags["widened_tolerance"] = "the task's error budget is looser than the default"
@@ -315,7 +317,7 @@ class Trial:
     def _errors(self) -> tuple[ErrorReport, ...]:
         reports = []
         for name, session in self.sessions.items():
-            for verifier in session.verifiers.values():
+            for verifier in session.comparison.verifiers.values():
                 names = paths(verifier.layout.tree)
                 for index, worst in verifier.worst.items():
                     reports.append(
