@@ -47,20 +47,25 @@ class Mailbox(Block):
     def __init__(self, outputs: int) -> None:
         self.outputs = max(1, outputs)
         super().__init__(8 * (1 + 2 * self.outputs))
+        self._words = memoryview(self._map).cast("Q")
 
     def clear(self) -> None:
         """No call has ended yet."""
         self.bytes[:] = 0
+
+    def ended(self) -> int:
+        """How many calls of the window under way have ended, by the driver's word."""
+        return self._words[0]
 
     def noted(self) -> tuple[int, list[int]]:
         """Calls that ended, and the addresses of the last one's outputs; while the runner stands.
 
         It is the runner's word: whatever it says must be seen in its memory.
         """
-        words = self.bytes.view(np.uint64)
-        count = int(words[0])
+        words = self._words
+        count = words[0]
         bank = 1 + ((count - 1) & 1) * self.outputs
-        return count, [int(word) for word in words[bank : bank + self.outputs]]
+        return count, words[bank : bank + self.outputs].tolist()
 
 
 def sealed_copy(data: Array) -> int:

@@ -61,14 +61,25 @@ class Failed(Exception):
 
 @dataclass
 class Midway:
-    """A stop in the middle of a window."""
+    """A stop in the middle of a window, and how far the runner said it was when last seen."""
 
-    at: float
-    """Seconds after the window's begin at which the runner is to be stopped."""
-    look: Callable[[], None]
-    """What to do then."""
-    share: float = 1.0
-    """Share of the window's own time that had passed; 1 where it ended before."""
+    ended: Callable[[], int]
+    """How many calls have ended, by the driver's word."""
+    wanted: int
+    """So many bring about the stop."""
+    look: Callable[[], object]
+    """What to do while everything stands."""
+    last: int = 0
+    """Calls that had ended when the judge last saw fewer than it waited for."""
+    last_at: float = 0.0
+    """When that was; as a share of the window's time once it has ended."""
+
+    def reached(self) -> bool:
+        """Whether it is time to stop."""
+        moment, ended = time.perf_counter(), self.ended()
+        if ended < self.wanted:
+            self.last, self.last_at = ended, moment
+        return ended >= self.wanted
 
 
 class WarmParent:
@@ -219,7 +230,7 @@ class Runner:
         self.go_on()
         latest = begun + min(seconds, SPIN_SECONDS)
         pause = 0.0
-        if midway is not None and not self._spin(min(begun + midway.at, latest)):
+        if midway is not None and not self._spin(latest, midway.reached):
             stopped = self.stop()
             midway.look()
             pause = time.perf_counter() - stopped
@@ -228,14 +239,14 @@ class Runner:
         ended = self.stop() if still else time.perf_counter()
         reply = self._reply(seconds) if reply is None else reply
         took = ended - begun - pause
-        if pause and midway is not None:
-            midway.share = (stopped - begun) / took
+        if midway is not None:
+            midway.last_at = max(0.0, midway.last_at - begun) / took
         return took, float(reply.get("took", 0.0))
 
-    def _spin(self, deadline: float) -> bool:
+    def _spin(self, deadline: float, reached: Callable[[], bool] = lambda: False) -> bool:
         """Watch for the answer without sleeping: waking up would count as the runner's time."""
         poll, now = self._poll.poll, time.perf_counter
-        while not (answered := poll(0)) and now() < deadline:
+        while not (answered := poll(0)) and not reached() and now() < deadline:
             pass
         return bool(answered)
 

@@ -29,11 +29,9 @@ CALIBRATIONS = 8
 AUDITED_SHARE = 0.3
 BUSY = 0.02
 """More of a window than this in which something else had the core spoils its figures."""
-SPOT = (0.2, 0.95)
-"""Where in a window it may be stopped, as shares of the time that it is expected to take."""
-LAG = 0.3
-SILENT = 3
-"""So many windows whose count of ended calls lags behind their time by more than LAG are a lie."""
+ASTRAY = 0.25
+LIES = 2
+"""So many windows whose count of ended calls lags behind their time by more are no chance."""
 
 
 @dataclass
@@ -70,10 +68,8 @@ class Session:
     """Seconds of all windows so far."""
     aside: dict[str, list[float]] = field(default_factory=dict)
     """Processor seconds of the requests between windows, by request."""
-    pace: float = 0.0
-    """Seconds a call in the latest window."""
-    silent: int = 0
-    """Windows in which the driver's count did not move as it should."""
+    lies: int = 0
+    """Windows in which the driver's count of ended calls did not go on with the time."""
 
     def __post_init__(self) -> None:
         self.outputs = Outputs(self.runner, self.prepared.plain)
@@ -190,7 +186,6 @@ class Session:
             count=count,
         )
         self.timed += took
-        self.pace = took / max(count, 1)
         return _Timed(took, own, self.runner.tree.waited() - before)
 
     def _judge(self, slot: int, count: int, *, buffers: bool, twice: bool, only: bool) -> None:
@@ -266,7 +261,7 @@ class Session:
             raise _unsettled()
 
     def spot(self, count: int) -> bool:
-        """Stop a window at a secret moment and verify the last ended call; whether more followed.
+        """Stop a window at a secret moment and verify the call that had just ended; whether it did.
 
         Raises:
             Wrong: its outputs are not what they should be.
@@ -275,18 +270,20 @@ class Session:
         count = self._most(count)
         if count < 2 or not self._spots:
             return True
-        start, found = self.slots.secret(), list[Seen]()
-        at = self.random.uniform(*SPOT) * self.pace * count
-        midway = Midway(at, lambda: found.append(self.outputs.look()))
+        start = self.slots.secret()
+        found = list[Seen]()
+        midway = Midway(
+            ended=self.outputs.mailbox.ended,
+            wanted=self.random.randrange(1, count),
+            look=lambda: found.append(self.outputs.look()),
+        )
         self._make_ready()
         timed = self._timed(start, count, midway)
-        if not found:
-            return False
-        done = found[0].count
-        if done < count * (midway.share - timed.busy - LAG) - 1:
-            self.silent += 1
-        if done > count or self.silent >= SILENT:
-            text = f"{midway.share:.0%} into a window {done} of {count} calls had ended"
+        done = found[0].count if found else 0
+        expected = count * (midway.last_at - timed.busy - ASTRAY) - 1
+        self.lies += midway.last < expected
+        if done > count or self.lies >= LIES:
+            text = f"{midway.last_at:.0%} into a window {midway.last} of {count} calls had ended"
             raise Broken(Detector.TIMED_CALLS, f"{text}; the calls of a window must be worked off")
         if done:
             slot = (start + done - 1) % len(self.slots)
