@@ -16,7 +16,8 @@ RESAMPLES = 400
 MAX_CALLS = 5000
 MIN_US = 0.01
 TRIES = 4
-SPOT_TRIES = 8
+SPOT_TRIES = 30
+AGAIN = "eager again"
 OWN_CLOCK_SLACK_US = 200.0
 
 
@@ -117,6 +118,7 @@ def _spot(session: Session, guess_us: float, plan: Plan) -> None:
     for _ in range(SPOT_TRIES):
         if session.spot(calls_for(guess_us, plan, session.random)):
             return
+    session.unseen(SPOT_TRIES)
 
 
 def _quiet(session: Session, guess_us: float, plan: Plan, *, twice: bool) -> Window:
@@ -158,6 +160,11 @@ def paired(candidate: Sequence[float], baselines: Mapping[str, Sequence[float]])
     return Interval(value, float(min(low, value)), float(max(high, value)))
 
 
+def noise(us: Mapping[str, Sequence[float]]) -> float:
+    """By how much one baseline differs from itself, measured twice in the same rounds."""
+    return abs(median(us[AGAIN]) / median(us["eager"]) - 1.0) if AGAIN in us else 0.0
+
+
 def drifted(
     cached: Mapping[str, Sequence[float]], sentinel: str, now: Sequence[float]
 ) -> dict[str, tuple[float, ...]]:
@@ -172,12 +179,13 @@ def timing(
     candidate: Sequence[float],
     baselines: Mapping[str, Sequence[float]],
     *,
+    noise: float,
     warm: bool,
     setup_us: float,
     first_us: float,
     memory: int,
 ) -> Timing:
-    """The record."""
+    """The record; an interval is no narrower than what a baseline differs from itself by."""
     interval = paired(candidate, baselines)
     return Timing(
         workload=session.prepared.workload.name,
@@ -185,8 +193,8 @@ def timing(
         samples_us=tuple(candidate),
         baselines_us={name: tuple(values) for name, values in baselines.items()},
         speedup=interval.value,
-        low=interval.low,
-        high=interval.high,
+        low=min(interval.low, interval.value * (1.0 - noise)),
+        high=max(interval.high, interval.value * (1.0 + noise)),
         setup_us=setup_us,
         first_call_us=first_us,
         memory_bytes=memory,

@@ -294,6 +294,11 @@ class Session:
                 raise Wrong(Detector.TIMED_CALLS, text) from error
         return 0 < done < count
 
+    def unseen(self, windows: int) -> None:
+        """So many windows were to be stopped midway, and in none was a call seen to end."""
+        text = f"in {windows} windows no call could be seen to end before the last"
+        self._object(Broken(Detector.TIMED_CALLS, f"{text}; measure again on a quieter machine"))
+
     @property
     def _spots(self) -> bool:
         """Whether calls in the middle of windows can be verified."""
