@@ -1,11 +1,13 @@
 """All processes and threads of a runner, as the judge sees them: halted, resumed, accounted."""
 
+import ctypes
 import os
 import signal
 import time
 from contextlib import suppress
 from pathlib import Path
 
+LIBC = ctypes.CDLL(None)
 STOP_SECONDS = 2.0
 SCHEDULER_CLOCK = 2
 STANDING = b"TtZX"
@@ -28,27 +30,34 @@ class Tree:
         return descendants(self.init)
 
     def halt(self) -> float:
-        """Stop every thread; the moment when the last one was seen to stand, by the judge's clock.
+        """Stop every thread; the moment from which on none of them ran.
 
-        What is known from the time before is told first: only a process that was started since
-        is found later, and then the moment is later as well.
+        Every known thread is told by itself, so that whoever runs is interrupted at once and none
+        goes on while another, which was told for all, waits for a core. Threads that were started
+        since are found later, and then the moment is later as well.
 
         Raises:
             Restless: some thread goes on.
         """
         deadline = time.perf_counter() + STOP_SECONDS
         self.halted = True
-        while True:
+        for pid, thread in self._threads:
+            LIBC.tgkill(pid, int(thread), signal.SIGSTOP)
+        moment = time.perf_counter()
+        self._await(deadline)
+        while self._look() or not self._stands():
             for pid in {pid for pid, _ in self._threads}:
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGSTOP)
-            while not self._stands() and time.perf_counter() < deadline:
-                pass
+            self._await(deadline)
             moment = time.perf_counter()
-            if not self._look() and self._stands():
-                return moment
-            if moment > deadline:
+        return moment
+
+    def _await(self, deadline: float) -> None:
+        while not self._stands():
+            if time.perf_counter() > deadline:
                 raise Restless
+            os.sched_yield()
 
     def _stands(self) -> bool:
         return all(_stands(fd) for fd in self._threads.values())
