@@ -92,17 +92,16 @@ class Lane:
         runner.go()
         return runner
 
-    def context(
-        self, job: "Asked", *, seed: str, perturb: bool = True, keep: bool = True
-    ) -> Context:
+    def context(self, job: "Asked", *, seed: str, perturb: bool = True) -> Context:
         """The task's context, made at first use; the least recently used one is dropped."""
-        key = f"{job.task.id}/{job.baseline or ''}/{perturb}/{seed if not keep else ''}"
+        key = f"{job.task.id}/{job.baseline or ''}/{perturb}/{seed}"
         context = self._contexts.pop(key, None) or Context(
             task=job.task,
             spec=self.setup.spec,
             standard=self.setup.baselines,
             baseline=job.baseline,
             fork=self.fork_reference,
+            seed=seed,
             random=Random(f"{seed}/{perturb}"),
             perturb=perturb,
             blobs=job.blobs,
@@ -141,11 +140,11 @@ def measure(lane: Lane, body: dict[str, Any], fds: Sequence[int]) -> Evaluation:
     build = Build.model_validate(body["build"])
     asked = Asked(job.task, job.baseline, _blobs(body, fds))
     confirming = job.stage is Stage.CONFIRM
-    seed = job.seed if confirming else body["pool_seed"]
+    seed = job.pool or (job.seed if confirming else body["pool_seed"])
     contexts: list[Context] = []
 
     def context(*, perturb: bool) -> Context:
-        made = lane.context(asked, seed=seed, perturb=perturb, keep=not confirming)
+        made = lane.context(asked, seed=seed, perturb=perturb)
         contexts.append(made)
         return made
 

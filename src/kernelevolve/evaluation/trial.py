@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from random import Random
 from statistics import geometric_mean
-from typing import Any
+from typing import Any, Literal
 
 from kernelevolve.core.detector import Detector
 from kernelevolve.core.evaluation import (
@@ -21,7 +21,7 @@ from kernelevolve.core.evaluation import (
     Status,
     Timing,
 )
-from kernelevolve.core.job import Job
+from kernelevolve.core.job import Job, Seeds
 from kernelevolve.core.task import Workload
 from kernelevolve.evaluation import benchmark, lease, physics, sandbox
 from kernelevolve.evaluation.context import Context
@@ -112,6 +112,11 @@ class Trial:
     def _confirming(self) -> bool:
         return self.job.stage is Stage.CONFIRM
 
+    @property
+    def audit(self) -> Literal["normal", "high"]:
+        """How closely to look: at all sets in the final check, and for what has flags."""
+        return "high" if self._confirming else self.job.audit
+
     def _workloads(self) -> tuple[Workload, ...]:
         return self.job.task.workloads if self._confirming else self.job.task.shown
 
@@ -199,7 +204,8 @@ class Trial:
         )
         self.sessions[prepared.workload.name] = session
         session.attach()
-        sets = CONFIRM_SETS if self._confirming else SETS
+        session.thorough = self.job.audit == "high"
+        sets = CONFIRM_SETS if self.audit == "high" else SETS
         self.first_us[prepared.workload.name] = session.verify(sets)
 
     def _time(self, runner: Runner, workloads: tuple[Workload, ...]) -> Evaluation:
@@ -303,7 +309,7 @@ class Trial:
             flags=tuple(Flag(rule=k, reason=v) for k, v in self.flags.items()),
             remarks=(*sandbox.remark(), *self.remarks, *self._missing_baselines()),
             stages_ms={k: round(v, 3) for k, v in self.stages_ms.items()},
-            seed=self.job.seed,
+            seed=str(Seeds(self.context.seed, self.job.seed)),
             device_seconds=self.device_seconds,
         )
 

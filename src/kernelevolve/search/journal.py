@@ -13,6 +13,7 @@ from kernelevolve.core.events import (
     Event,
     Failed,
     Proposed,
+    Quarantined,
     RunResumed,
     RunStarted,
     RunStopped,
@@ -23,6 +24,7 @@ from kernelevolve.core.lease import HEARTBEAT_SECONDS, Lease
 from kernelevolve.core.protocols import Reporter, Store
 from kernelevolve.core.target import TargetSpec
 from kernelevolve.core.task import Task
+from kernelevolve.search.quarantine import proof
 
 _log = logging.getLogger(__name__)
 
@@ -126,7 +128,15 @@ class Journal:
 
     def evaluated(self, number: int, evaluation: Evaluation) -> None:
         """The harness's verdict on a node."""
-        self.record(Evaluated(at=self.now(), number=number, evaluation=evaluation))
+        event = Evaluated(at=self.now(), number=number, evaluation=evaluation)
+        self.record(event, *self._quarantine(number, evaluation))
+
+    def dropped(self, number: int) -> bool:
+        """Whether quarantine took a node since it was opened; it then ends here, untried."""
+        reason = self.graph.nodes[number].quarantined
+        if reason is not None:
+            self.record(Failed(at=self.now(), number=number, message=f"not tried: {reason}"))
+        return reason is not None
 
     def repeated(self, number: int, first: int) -> None:
         """A node proposed the same source as an earlier one."""
@@ -136,7 +146,8 @@ class Journal:
 
     def confirmed(self, number: int, evaluation: Evaluation) -> None:
         """The verdict of the final check."""
-        self.record(Confirmed(at=self.now(), number=number, evaluation=evaluation))
+        event = Confirmed(at=self.now(), number=number, evaluation=evaluation)
+        self.record(event, *self._quarantine(number, evaluation))
 
     def stopped(self, reason: str) -> None:
         """The session ends, and with it the lease."""
@@ -160,6 +171,14 @@ class Journal:
             SourceFile(path=path, text=self.store.get_blob(ref).decode())
             for path, ref in proposal.files.items()
         )
+
+    def _quarantine(self, number: int, verdict: Evaluation) -> list[Quarantined]:
+        """Appended in one piece with the verdict, so that no reader sees one without the other."""
+        earlier = self.graph.nodes[number].evaluation
+        reason = proof(verdict, passed_before=earlier is not None and earlier.ok)
+        if reason is None:
+            return []
+        return [Quarantined(at=self.now(), number=number, reason=reason, detector=verdict.detector)]
 
     def _report(self, event: Event) -> None:
         for reporter in self._reporters:

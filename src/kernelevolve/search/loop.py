@@ -102,7 +102,8 @@ class Search:
                 self.journal.selected(move)
 
     def _dispatch(self) -> None:
-        idle = [n.number for n in self.graph.open if n.number not in self._flight]
+        waiting = [n.number for n in self.graph.open if n.number not in self._flight]
+        idle = [number for number in waiting if not self.journal.dropped(number)]
         for number in idle[: max(0, self.config.workers - len(self._flight))]:
             self._flight.launch(number, self._attempt(number))
 
@@ -129,7 +130,7 @@ class Search:
         first = self.graph.by_candidate.get(candidate.id, number)
         if first != number:
             self.journal.repeated(number, first)
-        else:
+        elif not self.journal.dropped(number):
             self.journal.evaluated(number, await self._judge(candidate, Stage.BENCHMARK))
 
     async def _confirm(self) -> None:
