@@ -110,6 +110,7 @@ _COMMENT_OR_TEXT = re.compile(
     re.DOTALL,
 )
 _PER_THREAD = re.compile(r"\b(thread_local|__thread)\b")
+_STATIC = re.compile(r"\b(static|thread_local|__thread)\b")
 _CONSTANT = re.compile(r"\b(const|constexpr|consteval|constinit)\b")
 _DECLARES = re.compile(
     r"\b(using|typedef|struct|class|enum|union|template|namespace|friend|static_assert|operator"
@@ -138,11 +139,13 @@ def findings(text: str) -> Iterator[Found]:
         for match in pattern.finditer(quoted):
             place = _line(quoted, match.start())
             yield Found(rule, f"{match[0].strip()[:40]}: {reason}", place)
-    for variable in lasting(code):
+    variables = list(lasting(code))
+    for variable in variables:
         if not variable.per_thread:
             text = f"{variable.name}: a variable that outlives the call and can be changed"
             yield Found("kept_state", text, variable.line)
-        yield from _uses(code, variable.name)
+    if variables:
+        yield from _uses(code, {variable.name for variable in variables})
 
 
 @cache
@@ -157,14 +160,17 @@ def _called(code: str, match: re.Match[str]) -> bool:
     return after == "(" or before == "&"
 
 
-def _uses(code: str, name: str) -> Iterator[Found]:
+def _uses(code: str, names: set[str]) -> Iterator[Found]:
     """What is compared with a lasting variable may be an address, what it counts the calls."""
-    place = rf"\b{re.escape(name)}\b(?:\[[^\]]*\])?(?:(?:\.|->)\w+)*"
-    text = f"compared with {name}, which an earlier call may have set"
-    for match in re.finditer(rf"{place}\s*[=!]=|[=!]=\s*&?{place}", code):
+    words = "|".join(map(re.escape, sorted(names)))
+    place = rf"\b({words})\b(?:\[[^\]]*\])?(?:(?:\.|->)\w+)*"
+    compared = re.compile(rf"{place}\s*[=!]=|[=!]=\s*&?{place}")
+    counted = re.compile(rf"{place}\s*(?:\+\+|--|[+-]=)|(?:\+\+|--)\s*{place}")
+    for match in compared.finditer(code):
+        text = f"compared with {match[1] or match[2]}, which an earlier call may have set"
         yield Found("identity_cache", text, _line(code, match.start()))
-    text = f"{name} counts calls: the first ones may differ from the rest"
-    for match in re.finditer(rf"{place}\s*(?:\+\+|--|[+-]=)|(?:\+\+|--)\s*{place}", code):
+    for match in counted.finditer(code):
+        text = f"{match[1] or match[2]} counts calls: the first ones may differ from the rest"
         yield Found("counter", text, _line(code, match.start()))
 
 
@@ -206,7 +212,7 @@ def _initialises(statement: str) -> bool:
     """Whether a brace after it opens a value."""
     text = statement.rstrip()
     return text.endswith(("=", ",", "(", "{")) or bool(
-        re.search(r"\bstatic\b[^()]*\w\s*(\[[^\]]*\])?$", text)
+        re.search(r"\b(static|thread_local)\b[^()]*\w\s*(\[[^\]]*\])?$", text)
     )
 
 
@@ -222,7 +228,7 @@ def _kind(statement: str) -> str:
 def _lasting_name(statement: str, depth: list[str]) -> str | None:
     """The variable that a statement declares, where it lasts and can be changed."""
     text = statement.strip()
-    static = re.search(r"\bstatic\b", text)
+    static = _STATIC.search(text)
     at_namespace = all(kind == "namespace" for kind in depth)
     if not text or _CONSTANT.search(text) or not (static or at_namespace):
         return None

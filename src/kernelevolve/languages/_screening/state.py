@@ -2,21 +2,30 @@
 
 import ast
 from collections.abc import Iterator
+from fnmatch import fnmatchcase
 
 from kernelevolve.languages._screening.found import Found, Function, Names, functions, targets
 
 SETTING_UP = {"__init__", "prepare", "reset_parameters", "__post_init__", "setup", "_pack", "pack"}
 """Methods that run before the first call."""
+MOST_ARGUMENTS = 2
+"""A container's method takes no more; a kernel that happens to be called `add` does."""
 WRITERS = {
     "append", "extend", "insert", "add", "update", "setdefault", "pop", "popitem", "clear",
     "remove", "discard", "appendleft", "__setitem__",
 }  # fmt: skip
-MUTABLE = ast.Dict | ast.List | ast.Set | ast.Call | ast.DictComp | ast.ListComp | ast.SetComp
+DISPLAYS = ast.Dict | ast.List | ast.Set | ast.DictComp | ast.ListComp | ast.SetComp
+CONTAINERS = (
+    "dict", "list", "set", "bytearray", "iter", "collections.*", "types.SimpleNamespace",
+    "weakref.*", "array.array", "itertools.count", "numpy.*", "torch.empty*", "torch.zeros*",
+    "torch.ones*", "torch.full*", "torch.tensor", "torch.rand*",
+)  # fmt: skip
+"""What makes something that can be changed; a library that is loaded is none."""
 
 
 def findings(tree: ast.Module, names: Names) -> Iterator[Found]:
     """What functions write that the next call can read."""
-    shared = _globals(tree)
+    shared = _globals(tree, names)
     setting_up = _called_by_setup(tree)
     for function in functions(tree):
         yield from _defaults(function)
@@ -31,16 +40,24 @@ def findings(tree: ast.Module, names: Names) -> Iterator[Found]:
                 yield from _lookup_by_shape(node)
 
 
-def _globals(tree: ast.Module) -> set[str]:
+def _globals(tree: ast.Module, names: Names) -> set[str]:
     """Names at module level that hold something that can be changed."""
-    found = {
+    own = {n.name for n in tree.body if isinstance(n, ast.FunctionDef | ast.ClassDef)}
+    held = {
         target.id
         for statement in tree.body
-        if isinstance(getattr(statement, "value", None), MUTABLE)
+        if _can_be_changed(getattr(statement, "value", None), names, own)
         for target in targets(statement)
         if isinstance(target, ast.Name)
     }
-    return found | {n.name for n in tree.body if isinstance(n, ast.FunctionDef | ast.ClassDef)}
+    return held | own
+
+
+def _can_be_changed(value: ast.AST | None, names: Names, own: set[str]) -> bool:
+    if not isinstance(value, ast.Call):
+        return isinstance(value, DISPLAYS)
+    name = names.dotted(value.func) or ""
+    return name in own or any(fnmatchcase(name, pattern) for pattern in CONTAINERS)
 
 
 def _called_by_setup(tree: ast.Module) -> set[str]:
@@ -88,7 +105,7 @@ def _writes_shared(node: ast.AST, shared: set[str]) -> Iterator[Found]:
             text = f"{name}: what one call writes there, the next can read"
             yield Found("kept_state", text, target.lineno)
     match node:
-        case ast.Call(func=ast.Attribute(attr=method, value=place)) if method in WRITERS:
+        case ast.Call(func=ast.Attribute(attr=method, value=place)) if _writes(node):
             if _root(place) in shared:
                 text = f"{_root(place)}.{method}(): what one call writes there, the next can read"
                 yield Found("kept_state", text, node.lineno)
@@ -116,10 +133,15 @@ def _writes_self(node: ast.AST) -> Iterator[Found]:
             text = f"{ast.unparse(target)} is kept for the next call"
             yield Found("kept_state", text, target.lineno)
     match node:
-        case ast.Call(func=ast.Attribute(attr=method, value=place)) if method in WRITERS:
+        case ast.Call(func=ast.Attribute(value=place)) if _writes(node):
             if _root(place) == "self":
                 text = f"{ast.unparse(place)} is kept for the next call"
                 yield Found("kept_state", text, node.lineno)
+
+
+def _writes(call: ast.Call) -> bool:
+    method = call.func.attr if isinstance(call.func, ast.Attribute) else ""
+    return method in WRITERS and len(call.args) <= MOST_ARGUMENTS
 
 
 def _lookup_by_shape(node: ast.AST) -> Iterator[Found]:
