@@ -96,7 +96,7 @@ class Lane:
         self, job: "Asked", *, seed: str, perturb: bool = True, keep: bool = True
     ) -> Context:
         """The task's context, made at first use; the least recently used one is dropped."""
-        key = f"{job.task.id}/{job.baseline or ''}/{perturb}/{seed}"
+        key = f"{job.task.id}/{job.baseline or ''}/{perturb}/{seed}/{keep}"
         context = self._contexts.pop(key, None) or Context(
             task=job.task,
             spec=self.setup.spec,

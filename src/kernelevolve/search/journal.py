@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 
 from kernelevolve.core.candidate import Brief, Candidate, Move, Proposal, SourceFile, Usage
 from kernelevolve.core.errors import ProgrammerError, UsageError
@@ -131,12 +131,12 @@ class Journal:
         event = Evaluated(at=self.now(), number=number, evaluation=evaluation)
         self.record(event, *self._quarantine(number, evaluation))
 
-    def dropped(self, number: int) -> bool:
-        """Whether quarantine took a node since it was opened; it then ends here, untried."""
-        reason = self.graph.nodes[number].quarantined
-        if reason is not None:
-            self.record(Failed(at=self.now(), number=number, message=f"not tried: {reason}"))
-        return reason is not None
+    def drop_tainted(self, busy: Container[int]) -> None:
+        """End the open nodes that quarantine took since they were opened, untried."""
+        for node in self.graph.open:
+            if node.quarantined is not None and node.number not in busy:
+                message = f"not tried: {node.quarantined}"
+                self.record(Failed(at=self.now(), number=node.number, message=message))
 
     def repeated(self, number: int, first: int) -> None:
         """A node proposed the same source as an earlier one."""
