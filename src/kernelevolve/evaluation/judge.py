@@ -147,7 +147,7 @@ def measure(lane: Lane, body: dict[str, Any], fds: Sequence[int]) -> Evaluation:
     build = Build.model_validate(body["build"])
     asked = Asked(job.task, job.baseline, _blobs(body, fds))
     confirming = job.stage is Stage.CONFIRM
-    seed = job.pool or (job.seed if confirming else body["pool_seed"])
+    seed = job.seed if confirming else job.pool or body["pool_seed"]
     contexts: list[Context] = []
 
     def context(*, perturb: bool) -> Context:

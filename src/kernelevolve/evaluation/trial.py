@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from random import Random
 from statistics import geometric_mean
-from typing import Any, Literal
+from typing import Any
 
 from kernelevolve.core.detector import Detector
 from kernelevolve.core.evaluation import (
@@ -113,9 +113,9 @@ class Trial:
         return self.job.stage is Stage.CONFIRM
 
     @property
-    def audit(self) -> Literal["normal", "high"]:
-        """How closely to look: at all sets in the final check, and for what has flags."""
-        return "high" if self._confirming else self.job.audit
+    def _thorough(self) -> bool:
+        """Everything is verified that can be."""
+        return self._confirming or self.job.audit == "high"
 
     def _workloads(self) -> tuple[Workload, ...]:
         return self.job.task.workloads if self._confirming else self.job.task.shown
@@ -205,7 +205,7 @@ class Trial:
         self.sessions[prepared.workload.name] = session
         session.attach()
         session.thorough = self.job.audit == "high"
-        sets = CONFIRM_SETS if self.audit == "high" else SETS
+        sets = CONFIRM_SETS if self._thorough else SETS
         self.first_us[prepared.workload.name] = session.verify(sets)
 
     def _time(self, runner: Runner, workloads: tuple[Workload, ...]) -> Evaluation:

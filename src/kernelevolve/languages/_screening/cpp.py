@@ -230,15 +230,22 @@ def _lasting_name(statement: str, depth: list[str]) -> str | None:
     text = statement.strip()
     static = _STATIC.search(text)
     at_namespace = all(kind == "namespace" for kind in depth)
-    if not text or _CONSTANT.search(text) or not (static or at_namespace):
-        return None
     head = text.partition("=")[0]
+    if not text or _constant(head) or not (static or at_namespace):
+        return None
     if _DECLARES.search(head) or (not static and "(" in head):
         return None
     if static and "(" in head and (at_namespace or depth[-1] == "type"):
         return None
     match = _NAME.search(re.sub(r"<[^<>]*>", "", re.sub(r"<[^<>]*>", "", text)))
     return match[1] if match and len(text.split()) > 1 else None
+
+
+def _constant(head: str) -> bool:
+    """Whether what is declared cannot be changed; a pointer to something constant can."""
+    if "*" in head and "constexpr" not in head:
+        return bool(re.search(r"\*\s*const\b[^*]*$", head))
+    return bool(_CONSTANT.search(head))
 
 
 def _without_directives(code: str) -> str:

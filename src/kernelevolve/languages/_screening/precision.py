@@ -19,7 +19,7 @@ NATIVE = re.compile(
     r"\b(_Float16|__fp16|__bf16|c10::Half|at::Half|c10::BFloat16|at::BFloat16|at::kHalf|at::kBFloat16"
     r"|torch::kFloat16|torch::kBFloat16|torch::kHalf|std::float16_t|std::bfloat16_t"
     r"|_mm\d*_\w*(cvtps_ph|cvtph_ps|cvtneps_?\w*bh|cvtne2ps\w*|dpbf16\w*|\w+_ph|rcp14\w*|rsqrt14\w*"
-    r"|rcp_ps|rsqrt_ps))\b"
+    r"|rcp_ps|rsqrt_ps)|__builtin_ia32_(rcp|rsqrt|vcvtps2ph|cvtneps2bf16|dpbf16)\w*)\b"
 )
 TYPES = re.compile(r"\s*(typedef|using)\b")
 LOWER = re.compile(r"float16|half|quant|float8|autocast")

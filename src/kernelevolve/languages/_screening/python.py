@@ -12,7 +12,9 @@ Look = Callable[[ast.AST, Names], Iterator[Found]]
 BUILTINS = frozenset(
     {"open", "exec", "eval", "compile", "__import__", "globals", "locals", "vars", "exit", "quit"}
 )
-ATTRIBUTE_CALLS = ("setattr", "delattr", "object.__setattr__", "type.__setattr__")
+WRITERS = ("setattr", "delattr", "object.__setattr__", "type.__setattr__")
+READERS = ("getattr", "hasattr")
+CONTAINERS = ("tuple", "list", "dict", "collections.OrderedDict", "collections.UserDict")
 
 
 def findings(tree: ast.Module) -> Iterator[Found]:
@@ -81,6 +83,9 @@ def _classes(node: ast.AST, names: Names) -> Iterator[Found]:
         if name.endswith(("Tensor", "torch.nn.Parameter", "nn.Parameter", "TorchDispatchMode")):
             text = f"class {node.name}({name}): a tensor that can compute when it is read"
             yield Found("tensor_class", text, node.lineno)
+        elif name in CONTAINERS:
+            text = f"class {node.name}({name}): a container that can compute when it is read"
+            yield Found("tensor_class", text, node.lineno)
     if any(k.arg == "metaclass" for k in node.keywords):
         text = f"class {node.name}: a metaclass changes what plain code does"
         yield Found("dynamic_code", text, node.lineno)
@@ -110,12 +115,12 @@ def _attribute_calls(node: ast.AST, names: Names) -> Iterator[Found]:
         return
     called = names.dotted(node.func) or ""
     place, key = node.args[:2]
-    if called in ATTRIBUTE_CALLS and (names.outside(place) or called not in ("setattr", "delattr")):
+    itself = isinstance(place, ast.Name) and place.id == "self"
+    hidden = names.outside(place) or not isinstance(key, ast.Constant | ast.Name)
+    if called in WRITERS and not itself:
         text = f"{called}({ast.unparse(place)}): others that use it get the replacement"
         yield Found("patching", text, node.lineno)
-        return
-    hidden = names.outside(place) or not isinstance(key, ast.Constant | ast.Name)
-    if hidden and called in ("getattr", "setattr", "delattr", "hasattr"):
+    elif called in READERS and hidden:
         text = f"{called}({ast.unparse(place)}, {ast.unparse(key)[:40]}): hides a name"
         yield Found("dynamic_code", text, node.lineno)
 

@@ -54,6 +54,8 @@ def _globals(tree: ast.Module, names: Names) -> set[str]:
 
 
 def _can_be_changed(value: ast.AST | None, names: Names, own: set[str]) -> bool:
+    if isinstance(value, ast.Tuple):
+        return any(_can_be_changed(item, names, own) for item in value.elts)
     if not isinstance(value, ast.Call):
         return isinstance(value, DISPLAYS)
     name = names.dotted(value.func) or ""
