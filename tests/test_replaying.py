@@ -1,5 +1,6 @@
 """A verdict can be had again from the journal alone."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -117,29 +118,24 @@ def test_what_was_never_judged_cannot_be_replayed(run: Run) -> None:
 @pytest.mark.needs_sandbox
 @pytest.mark.long
 @pytest.mark.timeout(240)
-def test_a_right_and_a_wrong_kernel_get_their_verdicts_again(
+def test_right_and_wrong_kernels_get_their_verdicts_again(
     run: Run, capfd: pytest.CaptureFixture[str]
 ) -> None:
+    ok = verdict(Status.OK, report(0.5, 0.5)).model_copy(update={"seed": "a1/b2"})
+    right = run.add(MODEL.replace("FACTOR", ""), ok)
+    assert main(["replay", "run", str(right), "--store", run.store]) == 0
+    assert "#1 benchmark: the same: ok" in capfd.readouterr().out
+
     wrong = MODEL.replace("FACTOR", " * 1.001")
-    kernel = Path(run.store) / "kernel.py"
-    kernel.write_text(wrong)
-    config = RunConfig(store=run.store)
-    found = app.evaluate(run.task, kernel, config, Stage.VERIFY)
-    assert (found.status, found.detector) == (Status.WRONG, Detector.ERROR_BUDGET)
-    number = run.add(wrong, found)
-    again = app.replay("run", number, run.store)
-    (row,) = again["verdicts"]  # type: ignore[misc]
+    claimed = run.add(wrong, ok)
+    assert main(["replay", "run", str(claimed), "--store", run.store, "--json"]) == 1
+    found = json.loads(capfd.readouterr().out)["verdicts"][0]
+    assert found["differences"][0] == "status was ok, is now wrong"
+
+    first = Evaluation.model_validate(found["replayed"])
+    assert (first.status, first.detector, first.seed) == (
+        Status.WRONG, Detector.ERROR_BUDGET, "a1/b2",
+    )  # fmt: skip
+    again = app.replay("run", run.add(wrong, first), run.store)
     assert again["same"]
-    assert row["replayed"]["message"] == found.message, "the inputs were others"
-    assert row["replayed"]["seed"] == found.seed
-
-    right = verdict(Status.OK, report(0.5, 0.5)).model_copy(update={"seed": "a1/b2"})
-    run.add(MODEL.replace("FACTOR", ""), right)
-    capfd.readouterr()
-    assert main(["replay", "run", "2", "--store", run.store]) == 0
-    assert "#2 benchmark: the same: ok" in capfd.readouterr().out
-
-    claimed = run.add(wrong + "# claimed to be right", right)
-    assert main(["replay", "run", str(claimed), "--store", run.store]) == 1
-    said = capfd.readouterr().out
-    assert "status was ok, is now wrong" in said
+    assert again["verdicts"][0]["replayed"]["message"] == first.message  # type: ignore[index]

@@ -157,20 +157,21 @@ def show_node(run: str, number: int, store: str | None) -> dict[str, object]:
 def replay(run: str, number: int, store: str | None) -> dict[str, object]:
     """Judge a node again with its journaled seeds, and compare with what was recorded.
 
+    Its speed is no part of that, and is measured against eager alone.
+
     Raises:
-        UsageError: there is no such run or node, it was never judged, or its device, its language
-            or the user's baseline is not to be had here.
+        UsageError: there is no such run or node, it was never judged, or its device or language
+            is not to be had here.
     """
     kept = open_store(store)
     graph = _graph(kept, run)
     _require_node(graph, run, number)
     recording = Recording.of(run, graph, number, kept)
-    config = stored_config(run, store, {})
-    with Machine(Parts.of(config), config, kept.get_blob) as machine:
-        again = {
-            stage: machine.evaluate(job)
-            for stage, job in recording.jobs(machine.parts.target, config.limits, machine.baseline)
-        }
+    config = stored_config(run, store, {}).model_copy(update={"baseline": None})
+    parts = Parts.of(config)
+    with Machine(parts, config, kept.get_blob, baselines=("eager",)) as machine:
+        jobs = recording.jobs(parts.target, config.limits)
+        again = {stage: machine.evaluate(job) for stage, job in jobs}
     return recording.compared(again)
 
 

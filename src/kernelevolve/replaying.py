@@ -45,9 +45,7 @@ class Recording:
         candidate = Journal(store, run).candidate(node.number)
         return cls(run, number, graph.task, candidate, verdicts)
 
-    def jobs(
-        self, target: TargetSpec, limits: Limits, baseline: str | None
-    ) -> Iterator[tuple[Stage, Job]]:
+    def jobs(self, target: TargetSpec, limits: Limits) -> Iterator[tuple[Stage, Job]]:
         """The jobs that led to the verdicts: the same inputs, the same choices."""
         for stage, verdict in self.verdicts.items():
             seeds = Seeds.parse(verdict.seed)
@@ -61,7 +59,6 @@ class Recording:
                     seed=seeds.choice,
                     pool=seeds.pool,
                     limits=limits,
-                    baseline=baseline,
                 ),
             )
 

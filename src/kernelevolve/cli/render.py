@@ -80,9 +80,8 @@ def replayed(found: Mapping[str, Any]) -> str:
 
 def _ending(verdict: Mapping[str, Any]) -> str:
     by = f" by {verdict['detector']}" if verdict["detector"] else ""
-    score = "" if verdict["score"] is None else f" {_times(verdict['score'])}"
     said = _first_line(verdict["message"])
-    return f"{verdict['status']}{by}{score}{f' ({said})' if said else ''}"
+    return f"{verdict['status']}{by}{f' ({said})' if said else ''}"
 
 
 def cleaned(found: app.Cleaned) -> str:

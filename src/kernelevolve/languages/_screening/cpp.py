@@ -75,26 +75,31 @@ CALLS = {
 """Rule to reason and names, each matched as a whole word."""
 
 SHAPES = {
-    "assembler": ("assembler hides what it does", re.compile(r"\b(asm|__asm|__asm__)\b")),
+    "assembler": ("assembler hides what it does", ("asm",), re.compile(r"\b(asm|__asm|__asm__)\b")),
     "constructor": (
         "runs when the library is loaded, before anybody asked",
+        ("structor", "init", "fini", "ifunc"),
         re.compile(r"\b(constructor|destructor|init_priority|ifunc|init_array|fini_array)\b"),
     ),
     "interposition": (
         "takes the place of another function of the process",
+        ("operator", "alias", "weak", "symver"),
         re.compile(r"\boperator\s+(new|delete)\b|\b(alias|weak|weakref|symver)\s*\(|#\s*pragma\s+weak"),
     ),
-    "token_pasting": ("pasted tokens hide names", re.compile(r"#\s*define\b.*##")),
+    "token_pasting": ("pasted tokens hide names", ("##",), re.compile(r"#\s*define\b.*##")),
     "paths": (
         "reads a file outside the candidate",
+        ("include", "embed", ".incbin"),
         re.compile(r'#\s*(include|embed)\s*["<]\s*(/|[^">]*\.\.)|\.incbin|__has_(include|embed)\s*\(\s*["<]/'),
     ),
     "places": (
         "names a place outside its own folder",
+        ('"/',),
         re.compile(r'"(/dev/|/tmp|/proc|/sys/|/etc/|/home|/root|/var/|/run/)'),
     ),
 }  # fmt: skip
-"""Rule to reason and pattern, over lines whose comments are blanked and whose texts are kept."""
+"""Rule to reason, to texts without which it need not be looked for, and to a pattern. Comments are
+blanked and quoted texts kept."""
 
 AMBIGUOUS = frozenset(
     ["alarm", "abort", "bind", "brk", "clock", "clone", "connect", "environ", "exit", "kill"]
@@ -111,6 +116,7 @@ _COMMENT_OR_TEXT = re.compile(
 )
 _PER_THREAD = re.compile(r"\b(thread_local|__thread)\b")
 _STATIC = re.compile(r"\b(static|thread_local|__thread)\b")
+_NAMED = re.compile(r"^[^()]*\w\s*(\[[^\]]*\])?\s*$")
 _CONSTANT = re.compile(r"\b(const|constexpr|consteval|constinit)\b")
 _DECLARES = re.compile(
     r"\b(using|typedef|struct|class|enum|union|template|namespace|friend|static_assert|operator"
@@ -135,8 +141,8 @@ def findings(text: str) -> Iterator[Found]:
         rule = rule_of(match[1])
         if rule and (match[1] not in AMBIGUOUS or _called(code, match)):
             yield Found(rule, f"{match[1]}: {CALLS[rule][0]}", _line(code, match.start()))
-    for rule, (reason, pattern) in SHAPES.items():
-        for match in pattern.finditer(quoted):
+    for rule, (reason, hints, pattern) in SHAPES.items():
+        for match in pattern.finditer(quoted) if any(h in quoted for h in hints) else ():
             place = _line(quoted, match.start())
             yield Found(rule, f"{match[0].strip()[:40]}: {reason}", place)
     variables = list(lasting(code))
@@ -210,10 +216,9 @@ def lasting(code: str) -> Iterator[Variable]:
 
 def _initialises(statement: str) -> bool:
     """Whether a brace after it opens a value."""
-    text = statement.rstrip()
-    return text.endswith(("=", ",", "(", "{")) or bool(
-        re.search(r"\b(static|thread_local)\b[^()]*\w\s*(\[[^\]]*\])?$", text)
-    )
+    if statement.rstrip().endswith(("=", ",", "(", "{")):
+        return True
+    return bool(_STATIC.search(statement) and _NAMED.search(statement))
 
 
 def _kind(statement: str) -> str:
@@ -231,7 +236,7 @@ def _lasting_name(statement: str, depth: list[str]) -> str | None:
     static = _STATIC.search(text)
     at_namespace = all(kind == "namespace" for kind in depth)
     head = text.partition("=")[0]
-    if not text or _constant(head) or not (static or at_namespace):
+    if not text or not (static or at_namespace) or _constant(head):
         return None
     if _DECLARES.search(head) or (not static and "(" in head):
         return None
