@@ -81,8 +81,8 @@ def decompositions() -> Any:
                 aten.std_mean, aten.mv, aten.dot, aten.addmv, aten.baddbmm, aten.norm,
                 aten.linalg_vector_norm, aten.masked_fill, aten.tril, aten.triu, aten.selu,
                 aten.hardshrink, aten.softshrink, aten.rsub, aten.rms_norm, aten.l1_loss,
-                aten._native_batch_norm_legit, aten._native_batch_norm_legit_no_training,
-                aten._native_batch_norm_legit_functional, aten.native_batch_norm, aten.unfold,
+                aten._native_batch_norm_legit, aten._native_batch_norm_legit_functional,
+                aten.native_batch_norm, aten.unfold,
                 aten.relu6, aten.log10, aten.frac, aten.xlogy, aten.split, aten.stack,
             ]
         )

@@ -163,6 +163,16 @@ class Placeholder:
     type: Type
     values: tuple[Any, ...] = ()
 
+    @property
+    def lifted(self) -> bool:
+        """A tensor that forward writes out in numbers; no module has it."""
+        return self.kind == "constant_tensor" and self.source.startswith("lifted_tensor_")
+
+    @property
+    def numbers(self) -> tuple[float | int | bool, ...]:
+        """The values of a small constant."""
+        return tuple(float(v["float"]) if isinstance(v, dict) else v for v in self.values)
+
 
 @dataclass(frozen=True)
 class Operation:
@@ -187,6 +197,13 @@ class Traced:
     structure: str
     workloads: int
 
+    @property
+    def constants(self) -> frozenset[str]:
+        """Tensors that change only when weights are loaded."""
+        written = {m["buffer"] for m in self.mutations}
+        kept = (p for p in self.placeholders if p.kind != "user_input" and p.source not in written)
+        return frozenset(p.name for p in kept)
+
 
 def unify(answer: Mapping[str, Any]) -> Traced:
     """Merge what `capture` answered.
@@ -200,6 +217,8 @@ def unify(answer: Mapping[str, Any]) -> Traced:
     if any(_skeleton(c) != _skeleton(captures[0]) for c in captures[:real]):
         raise NotUnified("the graph's structure depends on the workload")
     captures = [c for c in captures if _skeleton(c) == _skeleton(captures[0])]
+    if any(_values(c) != _values(captures[0]) for c in captures):
+        raise NotUnified("a constant of forward depends on the sizes")
     fitter = _symbols(captures)
     merge = _Merge(fitter)
     placeholders = [
@@ -234,6 +253,10 @@ def _nodes(captures: Sequence[Mapping[str, Any]]) -> list[list[Any]]:
 
 def _types(capture: Mapping[str, Any]) -> list[Any]:
     return [p["type"] for p in capture["placeholders"]]
+
+
+def _values(capture: Mapping[str, Any]) -> list[Any]:
+    return [p.get("values") for p in capture["placeholders"]]
 
 
 def _symbols(captures: Sequence[Mapping[str, Any]]) -> Fitter:
