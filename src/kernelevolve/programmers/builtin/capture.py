@@ -4,8 +4,8 @@
 of the built-in programmer that imports torch and executes the task's code. The request is
 `{source, workloads: [{sizes}], mode}`, or `{program}` (base64) for a live module; the answer is
 `{captures: [...], messages: [...]}`; a capture is the traced graph at one assignment. Besides the
-workloads, each size is perturbed in turn, so that `unify` can tell which integers of the graph
-follow which sizes.
+workloads, each size is perturbed in turn, and at last all together by one, so that `unify` can
+tell which integers of the graph follow which sizes.
 """
 
 from __future__ import annotations
@@ -240,6 +240,18 @@ def perturbed(sizes: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
     return [{**sizes, name: v} for v in (value * 2, value * 3, value + 1) if v != value]
 
 
+def one_more(module: Mapping[str, Any], sizes: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Sizes that halves do not divide: every one larger by one, else those of inputs alone.
+
+    Strided windows round, which sizes that are all even do not show.
+    """
+    accepted = inspect.signature(module.get("get_init_inputs", lambda: [])).parameters
+    whole = [name for name, v in sizes.items() if type(v) is int]
+    free = [name for name in whole if name not in accepted]
+    wanted = [names for names in (whole, free) if names]
+    return [{**sizes, **{name: sizes[name] + 1 for name in names}} for names in wanted]
+
+
 def extent(sizes: Mapping[str, Any]) -> int:
     """A proxy for how much memory an assignment takes."""
     product = 1
@@ -266,6 +278,12 @@ def capture(request: Mapping[str, Any]) -> dict[str, Any]:
                 break
             except Exception as error:  # noqa: BLE001  an odd size may be invalid for the task
                 messages.append(f"at {sizes}: {str(error)[:200]}")
+    for sizes in one_more(module, base):
+        try:
+            captures.append(capture_at(module, sizes, mode) | {"odd": True})
+            break
+        except Exception as error:  # noqa: BLE001  the same
+            messages.append(f"at {sizes}: {str(error)[:200]}")
     return {"captures": captures, "messages": messages, "workloads": len(workloads)}
 
 
