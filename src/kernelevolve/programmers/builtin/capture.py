@@ -29,6 +29,8 @@ DTYPES = {
 }  # fmt: skip
 TORCH_NAMES = {name: str(dtype).removeprefix("torch.") for dtype, name in DTYPES.items()}
 SMALL_CONSTANT = 64
+LIFTED = "lifted_tensor_"
+"""How export names constants that are no attribute of the module."""
 MAX_ELEMENTS = 1 << 28
 
 
@@ -293,6 +295,9 @@ def capture_program(data: bytes) -> dict[str, Any]:
     count = len(program.graph_signature.user_inputs)
     graph = graph_of_program(program, [f"input{i}" for i in range(count)])
     graph |= {"arguments": {}, "sizes": {}, "training": False}
+    for p in graph["placeholders"]:
+        if p["kind"] == "constant_tensor":
+            p["source"] = f"{LIFTED}{p['name']}"
     state = [p for p in graph["placeholders"] if p["kind"] in ("parameter", "buffer")]
     holds = [
         f"        hold(self, {p['source']!r}, {p['kind'] == 'parameter'}, "
