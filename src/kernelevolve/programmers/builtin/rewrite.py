@@ -96,7 +96,7 @@ def _users(program: Program) -> dict[Node, int]:
     for node in topological(roots(program)):
         for source in node.inputs:
             counts[source] = counts.get(source, 0) + 1
-    for node in program.outputs:
+    for node in roots(program):
         counts[node] = counts.get(node, 0) + 1
     return counts
 

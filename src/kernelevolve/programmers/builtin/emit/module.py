@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Sequence
+from math import isfinite
 
 from kernelevolve.programmers.builtin.ahead import held_name
 from kernelevolve.programmers.builtin.emit.kernel import Segment, Setting, accumulated, segments
@@ -135,7 +136,8 @@ def _bound(p: Placeholder) -> str:
         return f"{p.name} = {p.source}.contiguous()"
     if p.lifted:
         shape, dtype = tuple(int(s.expr) for s in p.type.shape), TORCH[p.type.dtype]
-        return f"{p.name} = torch.tensor({list(p.numbers)}, dtype=torch.{dtype}).view({shape})"
+        numbers = ", ".join(repr(v) if isfinite(v) else f"float('{v}')" for v in p.numbers)
+        return f"{p.name} = torch.tensor([{numbers}], dtype=torch.{dtype}).view({shape})"
     return f"{p.name} = {reach(p.source)}"
 
 
