@@ -65,8 +65,10 @@ def assert_close(new: Any, reference: Any, oracle: Any) -> None:
     assert torch.equal(new.isnan(), reference.isnan())
     finite = oracle.isfinite() & reference.isfinite()
     assert torch.equal(new[~finite].nan_to_num(), reference[~finite].nan_to_num())
+    kind = reference.dtype
     new, reference, oracle = (t.double()[finite] for t in (new, reference, oracle))
-    ulp = torch.finfo(torch.float32).eps * float(oracle.abs().max()) if oracle.numel() else 0.0
+    eps = max(torch.finfo(t).eps for t in (torch.float32, kind))
+    ulp = eps * float(oracle.abs().max()) if oracle.numel() else 0.0
     mine, theirs = (new - oracle).abs(), (reference - oracle).abs()
     if oracle.numel():
         assert float(mine.max()) <= max(8 * float(theirs.max()), 2 * ulp)
