@@ -61,6 +61,8 @@ class Session:
     overhead: float = 0.0
     lenient: bool = False
     """A baseline that was verified once: later faults are noted, not raised."""
+    thorough: bool = False
+    """Every window's last call is verified, whatever that costs."""
     faults: set[str] = field(default_factory=set)
     audited: int = 0
     """Windows whose last call was verified."""
@@ -147,8 +149,8 @@ class Session:
         return min(count, len(self.slots)) if self.prepared.mutates_inputs else count
 
     def _audits(self) -> bool:
-        """Whether the next window's last call is verified: always where that is cheap."""
-        if self.comparison.cheap:
+        """Whether the next window's last call is verified: always where it is cheap or asked."""
+        if self.comparison.cheap or self.thorough:
             return True
         return not self.lenient and self.random.random() < AUDITED_SHARE
 
