@@ -93,7 +93,10 @@ def measure(
     if best_us is not None and next(iter(guesses.values())) > plan.hopeless * best_us:
         rounds = plan.least
     samples = Samples({n: [] for n in subjects}, {n: [] for n in subjects})
-    spots = {n: s.random.choices(range(rounds), k=plan.spots) for n, s in subjects.items()}
+    spots = {
+        name: session.random.choices(range(rounds), k=0 if session.lenient else plan.spots)
+        for name, session in subjects.items()
+    }
     for number in range(rounds):
         for name, session in _rotated(subjects, number):
             for _ in range(spots[name].count(number)):
