@@ -13,9 +13,9 @@ import threading
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from random import Random
 from typing import Any, NoReturn
 
+from kernelevolve.core.detector import Detector
 from kernelevolve.core.evaluation import Build, Evaluation, Stage, Status
 from kernelevolve.core.job import Admission, Finding, Job, Limits
 from kernelevolve.core.record import Record
@@ -103,10 +103,11 @@ class Lane:
             standard=self.setup.baselines,
             baseline=job.baseline,
             fork=self.fork_reference,
-            random=Random(f"{seed}/{perturb}"),
+            seed=seed,
             perturb=perturb,
             blobs=job.blobs,
         )
+        context.renew(seed)
         self._contexts[key] = context
         while len(self._contexts) > KEPT_CONTEXTS:
             self.drop(next(iter(self._contexts.values())))
@@ -141,7 +142,7 @@ def measure(lane: Lane, body: dict[str, Any], fds: Sequence[int]) -> Evaluation:
     build = Build.model_validate(body["build"])
     asked = Asked(job.task, job.baseline, _blobs(body, fds))
     confirming = job.stage is Stage.CONFIRM
-    seed = job.seed if confirming else body["pool_seed"]
+    seed = job.seed if confirming else job.pool or body["pool_seed"]
     contexts: list[Context] = []
 
     def context(*, perturb: bool) -> Context:
@@ -152,7 +153,7 @@ def measure(lane: Lane, body: dict[str, Any], fds: Sequence[int]) -> Evaluation:
     trial = Trial(
         job=job,
         build=build,
-        context=context(perturb=True),
+        context=context(perturb=Detector.PARAMETERS not in job.without),
         pristine=lambda: context(perturb=False),
         fork=lambda: lane.fork_candidate(build, job.limits),
     )

@@ -128,6 +128,28 @@ def perturb(model: nn.Module, seed: int, randomise: Mapping[str, Sequence[float]
         buffers[name].copy_(fill)
 
 
+def real_parameters(model: nn.Module) -> list[nn.Parameter]:
+    """Those that hold floats."""
+    return [p for p in model.parameters() if p.is_floating_point() and p.numel()]
+
+
+@torch.no_grad()
+def small_integers(model: nn.Module, seed: int) -> list[Tensor]:
+    """Fill float parameters with -1, 0 and 1; what they held, for `refill`."""
+    generator = torch.Generator().manual_seed(seed)
+    before = [p.detach().clone() for p in real_parameters(model)]
+    made = [torch.randint(-1, 2, p.shape, generator=generator).to(p.dtype) for p in before]
+    refill(model, made)
+    return before
+
+
+@torch.no_grad()
+def refill(model: nn.Module, values: Sequence[Tensor]) -> None:
+    """Set float parameters in their order."""
+    for parameter, value in zip(real_parameters(model), values, strict=True):
+        parameter.copy_(value)
+
+
 def state_of(model: nn.Module) -> dict[str, Tensor]:
     """Its `state_dict`, tensors only."""
     return {k: v.detach() for k, v in model.state_dict().items() if isinstance(v, Tensor)}

@@ -11,6 +11,7 @@ from kernelevolve.core.task import Task
 from kernelevolve.evaluation.blocks import Block, same
 from kernelevolve.evaluation.layout import Array, Layout
 from kernelevolve.evaluation.pool import Prepared
+from kernelevolve.evaluation.probe import Probe
 from kernelevolve.evaluation.processes import Runner
 from kernelevolve.evaluation.verify import Broken, Objection, Verifier, Wrong
 
@@ -57,6 +58,10 @@ class Session:
     """Windows whose last call was verified."""
     timed: float = 0.0
     """Seconds of all windows so far."""
+    called: set[tuple[int, int]] = field(default_factory=set)
+    """Slots and the sets on which they were verified there."""
+    probed: dict[int, tuple[Probe, Array]] = field(default_factory=dict)
+    """Slot to the probe that lies in it, and its memory."""
 
     @classmethod
     def open(
@@ -80,6 +85,8 @@ class Session:
         self._ask("attach", [self.ring.fd], layout=self.prepared.inputs.dump(), count=count)
 
     def _slot(self, slot: int) -> Array:
+        if slot in self.probed:
+            return self.probed[slot][1]
         return self.ring.part(slot, self.prepared.inputs.nbytes)
 
     def _ask(self, op: str, fds: Sequence[int] = (), **body: Any) -> dict[str, Any]:
@@ -94,20 +101,74 @@ class Session:
         ]
         self.overhead = min(empty)
 
-    def verify(self, sets: int) -> float:
+    def verify(self, sets: int, first: int | None = None) -> float:
         """Verify single calls on several slots; the first call's time in microseconds.
+
+        Args:
+            sets: how many.
+            first: set of the pool that must be among them.
 
         Raises:
             Wrong: an output is not what it should be.
             Broken: a rule was broken.
         """
         slots = self.random.sample(range(len(self.arrangement)), min(sets, len(self.arrangement)))
-        first = 0.0
+        if first is not None:
+            wanted = self.arrangement.index(first)
+            slots = [wanted, *(s for s in slots if s != wanted)][: len(slots)]
+        took = 0.0
         for number, slot in enumerate(slots):
             buffers = bool(self.prepared.mutated)
+            self.called.add((slot, self.arrangement[slot]))
             window = self._window(slot, 1, buffers=buffers, twice=number == 0, only=True)
-            first = first or window.us
-        return first
+            took = took or window.us
+        return took
+
+    def probe(self, probe: Probe) -> None:
+        """Verify one call on inputs made for a purpose, through the same steps as any other.
+
+        Raises:
+            Wrong, Broken: as for any verified call; the detector is the probe's.
+            Failed: it raised.
+        """
+        if probe.alone:
+            self._probe_alone(probe)
+            return
+        if probe.base is None:
+            slot = self.random.randrange(len(self.arrangement))
+        else:
+            slot = self.arrangement.index(probe.base)
+            if (slot, probe.base) not in self.called:
+                self._window(slot, 1, buffers=bool(self.prepared.mutated), only=True)
+        memory = self._slot(slot)
+        self._fill(memory, probe.content)
+        self.probed[slot] = (probe, memory)
+        try:
+            self._window(slot, 1, buffers=bool(self.prepared.mutated), only=True)
+        finally:
+            del self.probed[slot]
+            self._fill(memory, self.prepared.contents[self.arrangement[slot]])
+
+    def _fill(self, memory: Array, content: Array) -> None:
+        """New contents at an old address, while nothing runs that could see it."""
+        self.runner.stop()
+        memory[:] = content
+        self.runner.go_on()
+
+    def _probe_alone(self, probe: Probe) -> None:
+        """In memory of its own, in one more slot behind those that the module has."""
+        slot = len(self.arrangement) if probe.state_fd is None else 0
+        layout = probe.inputs.dump()
+        block = Block(probe.inputs.nbytes)
+        block.bytes[: probe.content.nbytes] = probe.content
+        self.probed[slot] = (probe, block.part(0, probe.content.nbytes))
+        try:
+            self._ask("attach", [block.fd], layout=layout, count=1, keep=slot)
+            self._window(slot, 1, buffers=bool(self.prepared.mutated), only=True)
+        finally:
+            del self.probed[slot]
+            block.close()
+        self._ask("attach", layout=layout, count=0, keep=slot)
 
     def window(self, count: int, *, twice: bool = False) -> Window:
         """A timed batch of `count` calls from a secret slot; the last call is verified."""
@@ -131,7 +192,7 @@ class Session:
         return not self.lenient and self.random.random() < AUDITED_SHARE
 
     def _window(
-        self, start: int, count: int, *, buffers: bool, twice: bool, only: bool = False
+        self, start: int, count: int, *, buffers: bool, twice: bool = False, only: bool = False
     ) -> Window:
         """`only` verifying: large contents then stay where they are."""
         audit = only or twice or self._audits()
@@ -143,7 +204,7 @@ class Session:
         took, own = self.runner.window(self.seconds, workload=name, start=start, count=count)
         waited = self.runner.waited() - before
         self.timed += took
-        last = (start + count - 1) % len(self.arrangement)
+        last = start if count == 1 else (start + count - 1) % len(self.arrangement)
         if audit and (count == 1 or not self.prepared.buffers_matter):
             self.audited += 1
             self._judge(last, buffers=buffers, twice=twice, move=self._cheap or not only)
@@ -176,6 +237,7 @@ class Session:
                 )
         self.runner.stop()
         self._compare(verifier, slot, buffers=buffers)
+        move &= slot not in self.probed
         other = self.random.randrange(len(self.arrangement)) if move else slot
         self._check_inputs({slot, other})
         self._swap(slot, other)
@@ -187,6 +249,9 @@ class Session:
         _flag_strides(verifier, got, reply)
 
     def _compare(self, verifier: Verifier, slot: int, *, buffers: bool) -> None:
+        if slot in self.probed:
+            self._compare_probe(verifier, self.probed[slot][0])
+            return
         content = self.arrangement[slot]
         known = self.passed.get(content)
         if not buffers and known is not None:
@@ -204,11 +269,27 @@ class Session:
         if not buffers and self._keeps:
             self.passed[content] = self.outbox.bytes.copy()
 
+    def _compare_probe(self, verifier: Verifier, probe: Probe) -> None:
+        expected = probe.expected[: len(verifier.layout.leaves)]
+        plan = probe.plan
+        try:
+            verifier.check(expected, self.outbox.bytes, probe.yardsticks, plan.detector)
+        except Wrong as error:
+            name = self.prepared.workload.name
+            text = f"workload {name!r}, {plan.what}: {error}; {plan.advice}"
+            raise Wrong(error.detector, text) from error
+
+    def _content(self, slot: int) -> Array:
+        """What lies in a slot."""
+        if slot in self.probed:
+            return self.probed[slot][0].content
+        return self.prepared.contents[self.arrangement[slot]]
+
     def _check_inputs(self, slots: set[int]) -> None:
         if self.prepared.mutates_inputs:
             return
         for slot in slots:
-            if not same(self._slot(slot), self.prepared.contents[self.arrangement[slot]]):
+            if not same(self._slot(slot), self._content(slot)):
                 text = "forward changes its inputs; the reference leaves them as they are"
                 self._object(Broken(Detector.INPUTS, text))
 
@@ -217,6 +298,8 @@ class Session:
             raise objection
 
     def _swap(self, a: int, b: int) -> None:
+        if a in self.probed:
+            return
         arrangement = self.arrangement
         arrangement[a], arrangement[b] = arrangement[b], arrangement[a]
         if a != b or self.prepared.mutates_inputs:
