@@ -130,8 +130,8 @@ def _zeros(values: Array, domain: Domain, random: Random, strength: float) -> Ar
 
 def _blocks(values: Array, domain: Domain, random: Random, strength: float) -> Array:
     rows = _rows(values)
-    across, along = random.integers(0, 2, len(rows)), random.integers(0, 2, rows.shape[1])
-    gone = across[:, None] != along[None, :]
+    gone = random.random((len(rows), 1)) < 0.5
+    gone = gone != (random.random((1, rows.shape[1])) < 0.5)
     gone.reshape(-1)[_places(random, gone.size, FEW / 10)] = False
     rows[gone] = 0
     return rows

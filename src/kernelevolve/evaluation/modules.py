@@ -133,11 +133,16 @@ def real_parameters(model: nn.Module) -> list[nn.Parameter]:
     return [p for p in model.parameters() if p.is_floating_point() and p.numel()]
 
 
+def values_of(model: nn.Module) -> list[Tensor]:
+    """Copies of what float parameters hold, for `refill`."""
+    return [p.detach().clone() for p in real_parameters(model)]
+
+
 @torch.no_grad()
 def small_integers(model: nn.Module, seed: int) -> list[Tensor]:
     """Fill float parameters with -1, 0 and 1; what they held, for `refill`."""
     generator = torch.Generator().manual_seed(seed)
-    before = [p.detach().clone() for p in real_parameters(model)]
+    before = values_of(model)
     made = [torch.randint(-1, 2, p.shape, generator=generator).to(p.dtype) for p in before]
     refill(model, made)
     return before

@@ -123,6 +123,23 @@ class ReferenceRunner(Runner):
             self.kept[name] = modules.small_integers(model, body["seed"])
         return {"changed": bool(modules.real_parameters(model))}
 
+    def do_parameters(self, body: Request, fds: Sequence[int]) -> Reply:
+        """Names of float parameters."""
+        model = self.subjects[body["workload"]].model
+        return {"names": [n for n, p in model.named_parameters() if p.is_floating_point()]}
+
+    def do_zeroed(self, body: Request, fds: Sequence[int]) -> Reply:
+        """One float parameter becomes zero; without a name, what all of them were."""
+        workload, name = body["workload"], body["name"]
+        model = self.subjects[workload].model
+        if name is None:
+            modules.refill(model, self.kept.pop(workload))
+        else:
+            self.kept[workload] = modules.values_of(model)
+            with torch.no_grad():
+                dict(model.named_parameters())[name].zero_()
+        return {}
+
     def do_compile(self, body: Request, fds: Sequence[int]) -> Reply:
         """From now on this workload goes through `torch.compile`."""
         subject = self.subjects[body["workload"]]
