@@ -81,6 +81,13 @@ def _places(random: Random, size: int, share: float) -> Array:
     return random.choice(size, max(1, min(size, round(size * share))), replace=False, shuffle=False)
 
 
+def _coarse(values: Array) -> Array:
+    """Rounded to eight bits: equal values add up without error, in whatever order."""
+    mantissa, exponent = np.frexp(values)
+    found: Array = np.ldexp(np.round(mantissa * 256) / 256, exponent)
+    return found
+
+
 def _magnitudes(values: Array, domain: Domain, random: Random, strength: float) -> Array:
     rows = _rows(values)
     largest = 0.0 if np.isfinite(domain.high) else 3.0
@@ -107,14 +114,15 @@ def _offset(values: Array, domain: Domain, random: Random, strength: float) -> A
 
 
 def _ties(values: Array, domain: Domain, random: Random, strength: float) -> Array:
-    levels: Array = random.choice(values.reshape(-1), 4)
+    levels = _coarse(random.choice(values.reshape(-1), 4))
     found: Array = random.choice(levels, values.shape)
     return found
 
 
 def _constant_rows(values: Array, domain: Domain, random: Random, strength: float) -> Array:
     rows = _rows(values)
-    rows[:] = rows[np.arange(len(rows)), random.integers(0, rows.shape[1], len(rows))][:, None]
+    chosen = rows[np.arange(len(rows)), random.integers(0, rows.shape[1], len(rows))]
+    rows[:] = _coarse(chosen)[:, None]
     return rows
 
 

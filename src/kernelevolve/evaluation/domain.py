@@ -112,7 +112,10 @@ def _domain(leaf: Leaf, contents: Sequence[Array]) -> Domain:
 
 def _sorted(values: Array) -> bool:
     """Offsets and boundaries: changing them one by one would make nonsense of them."""
-    return values.ndim > 0 and values.shape[-1] > 2 and bool((np.diff(values) >= 0).all())
+    if values.ndim == 0 or values.shape[-1] <= 2:
+        return False
+    steps = np.diff(values)
+    return bool((steps >= 0).all() and (steps > 0).any())
 
 
 def _real(seen: Sequence[Array]) -> Domain:
@@ -125,7 +128,7 @@ def _real(seen: Sequence[Array]) -> Domain:
     first = finite[0][: 1 << 16]
     if first.size >= 4 * MAX_LEVELS and np.unique(first).size <= MAX_LEVELS:
         levels = np.unique(np.concatenate(finite))
-        if levels.size <= MAX_LEVELS:
+        if 1 < levels.size <= MAX_LEVELS:
             return Domain("levels", low, high, spread, tuple(levels.tolist()))
     return Domain("real", *_bounds(low, high), spread)
 

@@ -1,5 +1,6 @@
 """Reference and candidates as modules that the driver can call. Runs in runners only."""
 
+import copy
 import inspect
 import sys
 import time
@@ -67,7 +68,7 @@ class Source:
     def model(self, init_inputs: Any) -> nn.Module:
         """The reference, newly made."""
         if self.program is not None:
-            made: nn.Module = self.program.module()
+            made: nn.Module = copy.deepcopy(self.program.module())
             return made
         return construct(getattr(self.module, "Model"), init_inputs)  # noqa: B009
 

@@ -47,18 +47,22 @@ def _poison(prepared: Prepared, content: int, output: int) -> Array:
     return widened(leaf, np.full(leaf.offset + leaf.span, leaf.dtype == "bool" or 0xFF, np.uint8))
 
 
-def _constant(prepared: Prepared, content: int, output: int) -> Array:
-    native = _native(prepared, content, output)
-    finite = native[np.isfinite(native)] if native.dtype.kind == "f" else native
+def _constant(prepared: Prepared, content: int, output: int) -> Array | None:
+    """From another set: for the same one it would be the answer where that is one number."""
+    other = _previous(prepared, content, output)
+    if other is None:
+        return None
+    finite = other[np.isfinite(other)] if other.dtype.kind == "f" else other
     mean = finite.mean(dtype=np.float64) if finite.size else 0.0
-    return np.full(native.shape, mean).astype(native.dtype)
+    return np.full(other.shape, mean).astype(other.dtype)
 
 
 def _average(prepared: Prepared, content: int, output: int) -> Array | None:
     if len(prepared.expected) < 2:
         return None
-    natives = [e[output].native.astype(np.float64) for e in prepared.expected]
-    return np.mean(natives, axis=0).astype(natives[0].dtype)
+    natives = [e[output].native for e in prepared.expected]
+    found: Array = np.mean(natives, axis=0, dtype=np.float64).astype(natives[0].dtype)
+    return found
 
 
 def _previous(prepared: Prepared, content: int, output: int) -> Array | None:
@@ -94,30 +98,39 @@ class Kind:
     """What is wrong with a task that it passes."""
 
 
-FLAT = "the outputs hardly vary"
+REMEMBERS = "the outputs hardly depend on the inputs"
 KINDS: Mapping[str, Kind] = {
     "zeros": Kind(_zeros, "zeros", "the outputs are zero, or tiny next to the error budget"),
     "ones": Kind(_ones, "ones", "the outputs are one within the error budget"),
     "memory": Kind(_memory, "uninitialised memory", "any value is accepted"),
     "poison": Kind(_poison, "NaN or -1", "every expected value is NaN or -1"),
-    "constant": Kind(_constant, "the mean of the outputs in each element", FLAT),
-    "average": Kind(
-        _average,
-        "the average of outputs for other inputs",
-        "the outputs hardly depend on the inputs",
-    ),
 }
+REMEMBERING: Mapping[str, Kind] = {
+    "constant": Kind(_constant, "the mean of earlier outputs in each element", REMEMBERS),
+    "average": Kind(_average, "the average of earlier outputs", REMEMBERS),
+    "previous": Kind(_previous, "the outputs of an earlier call", REMEMBERS),
+}
+"""They pass as well where `get_inputs` gives the same values each time; mutants then tell."""
 WIDENED = "; TOLERANCE is wider than the default: tighten it"
 
 
 def passed(prepared: Prepared, task: Task) -> Iterator[Finding]:
     """A fatal finding for each null kernel that this workload does not tell from the reference."""
-    if not any(leaf.elements for leaf in prepared.outputs.leaves):
-        return
     kinds = dict(KINDS)
     for index in arguments(prepared.inputs.tree):
         what = f"a copy or the mean of input tensor {index}"
         kinds[f"input-{index}"] = Kind(_copy(index), what, "the task changes its input too little")
+    yield from _found(prepared, task, kinds)
+
+
+def remembered(prepared: Prepared, task: Task) -> Iterator[Finding]:
+    """The same for those that give earlier outputs again."""
+    yield from _found(prepared, task, REMEMBERING)
+
+
+def _found(prepared: Prepared, task: Task, kinds: Mapping[str, Kind]) -> Iterator[Finding]:
+    if not any(leaf.elements for leaf in prepared.outputs.leaves):
+        return
     for name, kind in kinds.items():
         if _passes(prepared, task, kind.null):
             yield Finding(
@@ -126,11 +139,6 @@ def passed(prepared: Prepared, task: Task) -> Iterator[Finding]:
                 f"{kind.why}{WIDENED if task.tolerance.widened else ''}",
                 fatal=True,
             )
-
-
-def repeats(prepared: Prepared, task: Task) -> bool:
-    """Whether the outputs for one set of inputs pass for another's, on all sets."""
-    return _passes(prepared, task, _previous)
 
 
 def _passes(prepared: Prepared, task: Task, null: Null) -> bool:
