@@ -339,7 +339,7 @@ class Trial:
             flags=tuple(Flag(rule=k, reason=v) for k, v in self.flags.items()),
             remarks=(*sandbox.remark(), *self.remarks, *self._missing_baselines(), *self._probed()),
             stages_ms={k: round(v, 3) for k, v in self.stages_ms.items()},
-            seed=str(Seeds(self.context.seed, self.job.seed)),
+            seed=str(Seeds("" if self._confirming else self.context.seed, self.job.seed)),
             device_seconds=self.device_seconds,
         )
 
