@@ -83,12 +83,12 @@ PREFIX = """
 @pytest.mark.parametrize(
     ("body", "detector", "says"),
     [
-        ("y = torch.exp(x); return y / y.sum(-1, keepdim=True)", Detector.ADVERSARIAL, "nan"),
+        ("y = torch.exp(x); return y / y.sum(-1, keepdim=True)", Detector.ADVERSARIAL, "budget"),
         (SNIFFS, Detector.ADVERSARIAL, "outside the error budget"),
         (
             "y = torch.exp(x - x[:, :8].amax(-1, True)); return y / y.sum(-1, True)",
             Detector.ADVERSARIAL,
-            "nan",
+            "budget",
         ),
         (
             "return torch.softmax(x, -1) if (x == 0).sum() < 900 else torch.zeros_like(x)",
@@ -110,7 +110,8 @@ PREFIX = """
     ],
 )
 def test_shortcuts_are_found_by_the_inputs_made_for_them(bench, body, detector, says):
-    found = verdict(bench, SOFTMAX, softmax(body, "known = {}"))
+    others = {Detector.ADVERSARIAL, Detector.METAMORPHIC} - {detector}
+    found = verdict(bench, SOFTMAX, softmax(body, "known = {}"), others)
     assert found.status in (Status.WRONG, Status.CRASHED), found.message
     assert found.detector is detector, found.message
     assert says in found.message

@@ -46,13 +46,13 @@ class Seeds(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> "Seeds":
-        """From an evaluation's seed; what judged no inputs has a choice only."""
+        """From an evaluation's seed; the final check, and what judged no inputs, has one only."""
         pool, _, choice = text.rpartition("/")
         return cls(pool, choice)
 
     def __str__(self) -> str:
-        """As `Evaluation.seed` keeps it."""
-        return f"{self.pool}/{self.choice}" if self.pool else self.choice
+        """As `Evaluation.seed` keeps it; the final check draws everything from one seed."""
+        return self.choice if self.pool in ("", self.choice) else f"{self.pool}/{self.choice}"
 
 
 class Job(Record):

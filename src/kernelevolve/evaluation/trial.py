@@ -205,6 +205,7 @@ class Trial:
         )
         self.sessions[prepared.workload.name] = session
         session.attach()
+        session.thorough = self.job.audit == "high"
         suite = self.suites[prepared.workload.name]
         chosen = suite.take(Random(f"{seed}/probes"), self.job.without, everything=self._thorough)
         first = next(chosen, None)
@@ -339,7 +340,7 @@ class Trial:
             flags=tuple(Flag(rule=k, reason=v) for k, v in self.flags.items()),
             remarks=(*sandbox.remark(), *self.remarks, *self._missing_baselines(), *self._probed()),
             stages_ms={k: round(v, 3) for k, v in self.stages_ms.items()},
-            seed=str(Seeds("" if self._confirming else self.context.seed, self.job.seed)),
+            seed=str(Seeds(self.context.seed, self.job.seed)),
             device_seconds=self.device_seconds,
         )
 

@@ -78,6 +78,7 @@ class Search:
     async def _explore(self) -> str:
         """Run attempts until there is a reason to end and every opened node has ended."""
         while self._stopping is None:
+            self.journal.drop_tainted(self._flight)
             reason = self._reason()
             waiting = reason is None and self.graph.paused
             if reason is None and not waiting:
@@ -129,8 +130,8 @@ class Search:
         first = self.graph.by_candidate.get(candidate.id, number)
         if first != number:
             self.journal.repeated(number, first)
-        else:
-            self.journal.evaluated(number, await self._judge(candidate, Stage.BENCHMARK))
+        elif self.graph.nodes[number].quarantined is None:
+            self.journal.evaluated(number, await self._judge.measure(candidate))
 
     async def _confirm(self) -> None:
         """Check the best until enough have passed; after an interrupt, until one has."""
