@@ -39,7 +39,7 @@ class Suite:
             secret = Random(f"{self.bench.seed}/few")
             mutants = [p for p in self.plans if p.detector is Detector.METAMORPHIC]
             others = [p for p in self.plans if p.detector is not Detector.METAMORPHIC]
-            self._few = [*mutants[:1], *secret.sample(others, 2 * FEW)]
+            self._few = [*mutants[:1], *secret.sample(others, 3)][: self._room]
 
     @property
     def large(self) -> bool:
@@ -47,14 +47,30 @@ class Suite:
         prepared = self.bench.prepared
         return prepared.plain.nbytes + prepared.inputs.nbytes > LARGE_BYTES
 
-    def take(
-        self, random: Random, without: frozenset[Detector], *, everything: bool
-    ) -> Iterator[Probe]:
-        """A secret choice for one candidate, or all that there are; mutants come first.
+    @property
+    def _room(self) -> int:
+        """How many can be kept, so that a search need not make them for each candidate."""
+        prepared = self.bench.prepared
+        return max(1, KEPT_BYTES // (prepared.inputs.nbytes + 3 * prepared.outputs.nbytes))
 
-        Never raises for what the reference does.
+    def take(
+        self,
+        random: Random,
+        without: frozenset[Detector],
+        *,
+        everything: bool,
+        confirming: bool = False,
+    ) -> Iterator[Probe]:
+        """Probes for one candidate; mutants come first. Never raises for what the reference does.
+
+        Args:
+            random: the candidate's secret.
+            without: detectors whose probes are left out.
+            everything: all that this pool has, instead of a choice of them.
+            confirming: all that there are, although a large workload's must be made for it.
         """
-        plans = [p for p in (self.plans if everything else self._few) if p.detector not in without]
+        plans = self.plans if confirming else self._few
+        plans = [p for p in plans if p.detector not in without]
         random.shuffle(plans)
         plans.sort(key=lambda p: p.detector is not Detector.METAMORPHIC)
         left = len(plans) if everything else FEW if self.large else SOME

@@ -207,10 +207,15 @@ class Trial:
         session.attach()
         session.thorough = self.job.audit == "high"
         suite = self.suites[prepared.workload.name]
-        chosen = suite.take(Random(f"{seed}/probes"), self.job.without, everything=self._thorough)
+        chosen = suite.take(
+            Random(f"{seed}/probes"),
+            self.job.without,
+            everything=self._thorough,
+            confirming=self._confirming,
+        )
         first = next(chosen, None)
-        sets = SETS_WHERE_LARGE if suite.large else SETS
-        sets = CONFIRM_SETS if self._thorough else sets
+        usual = SETS_WHERE_LARGE if suite.large else SETS
+        sets = CONFIRM_SETS if self._thorough else usual
         base = None if first is None else first.base
         self.first_us[prepared.workload.name] = session.verify(sets, base)
         while first is not None:
