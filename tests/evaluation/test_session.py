@@ -1,6 +1,7 @@
 """What a session takes off a window."""
 
-from kernelevolve.evaluation.session import OVERHEAD_LIMIT, Session, _Timed
+from kernelevolve.evaluation.session import OVERHEAD_LIMIT, Session
+from kernelevolve.evaluation.window import Timed
 
 
 class Interrupted(Session):
@@ -9,8 +10,8 @@ class Interrupted(Session):
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
 
-    def _timed(self, *_: object) -> _Timed:
-        return _Timed(self.seconds, self.seconds, 0.0)
+    def _timed(self, *_: object) -> Timed:
+        return Timed(self.seconds, self.seconds, 0.0)
 
 
 def test_a_busy_machine_makes_no_kernel_look_fast():

@@ -39,6 +39,33 @@ def test_tasks_that_cannot_be_searched(bench, change, code, says):
     assert says in findings[code]
 
 
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"body": "x * 0"}, "null-zeros"),
+        ({"body": "torch.softmax(x, -1).mean()"}, "null-constant"),
+        ({"body": "x + 0"}, "null-input-0"),
+        (
+            {"body": "x.exp()", "before": "TOLERANCE = {'rms': 1e9, 'maximum': 1e9}\n"},
+            "null-zeros",
+        ),
+    ],
+)
+def test_tasks_that_a_kernel_without_a_computation_would_pass(bench, change, code):
+    admitted, findings = admit(bench, **change)
+    assert not admitted
+    assert "passes" in findings[code]
+
+
+def test_what_is_not_tried_and_what_is_dead_is_said(bench):
+    text = ADD.format(body="x.relu()", inputs="torch.randn(4, 4), torch.randn(3)")
+    found = bench.admission(bench.task(text.replace("(self, x)", "(self, x, y)")))
+    assert found.admitted
+    findings = {f.code: f.message for f in found.findings}
+    assert "tensor 1" in findings["input-dead"]
+    assert "nan (" in findings["probes"]
+
+
 def test_oddities_are_warnings(bench):
     admitted, findings = admit(
         bench,
@@ -104,6 +131,10 @@ class ModelNew(nn.Module):
     assert not bench.verdict(bench.task(text), model).ok
     found = bench.verdict(bench.task("PRECISION = 'downcast'\n" + text), model)
     assert found.ok, found.message
+    assert "downcast" in {f.rule for f in found.flags}
+    exact = model.replace(".bfloat16()", "").replace(".float()", "")
+    found = bench.verdict(bench.task("PRECISION = 'downcast'\n" + text), exact)
+    assert "downcast" not in {f.rule for f in found.flags}
 
 
 def test_float64_tasks_allow_another_order_of_summation(bench):

@@ -112,19 +112,21 @@ CHEATS = [
     (COUNTS_AT_THE_END, {Detector.TIMED_CALLS}),
     (WORKS_BETWEEN, {Detector.OUTSIDE_WORK}),
 ]
+PROBES = {Detector.ADVERSARIAL, Detector.METAMORPHIC, Detector.LINEAR}
+"""They find some of these cheats too, by luck and earlier."""
 NAMES = ["early", "later", "last", "count", "between"]
 
 
 @pytest.mark.parametrize(("model", "detectors"), CHEATS, ids=NAMES)
 def test_a_cheat_is_found(bench, model, detectors):
-    found = bench.verdict(bench.task(TASK), model, Stage.BENCHMARK)
+    found = bench.verdict(bench.task(TASK), model, Stage.BENCHMARK, without=PROBES)
     assert found.status in (Status.REJECTED, Status.WRONG), found.message
     assert found.detector in detectors, found.message
 
 
 @pytest.mark.parametrize(("model", "detectors"), CHEATS, ids=NAMES)
 def test_it_passes_where_its_detectors_are_off(bench, model, detectors):
-    found = bench.verdict(bench.task(TASK), model, Stage.BENCHMARK, without=detectors)
+    found = bench.verdict(bench.task(TASK), model, Stage.BENCHMARK, without=detectors | PROBES)
     assert found.ok, found.message
 
 

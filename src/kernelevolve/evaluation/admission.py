@@ -1,10 +1,12 @@
 """Is a task worth searching: does it load, is it sane, how much memory, how fast. In the judge."""
 
+from contextlib import suppress
 from statistics import median
 
+from kernelevolve.core.detector import Detector
 from kernelevolve.core.job import Admission, Finding
 from kernelevolve.core.task import Workload
-from kernelevolve.evaluation import benchmark, lease, physics
+from kernelevolve.evaluation import benchmark, lease, lints, nulls, physics
 from kernelevolve.evaluation.context import Context
 from kernelevolve.evaluation.pool import Refused
 from kernelevolve.evaluation.processes import Ended, Failed, Late
@@ -20,10 +22,11 @@ def admit(context: Context, seed: str) -> Admission:
     """
     fatal: list[Finding] = []
     for workload in context.task.workloads:
-        finding = _fatal(context, workload)
-        if finding is not None:
-            fatal.append(finding)
+        fatal += _fatal(context, workload)
+        if fatal:
             break
+    else:
+        _look_closer(context)
     return Admission(
         admitted=not fatal,
         findings=(*fatal, *context.findings),
@@ -39,28 +42,56 @@ def admit(context: Context, seed: str) -> Admission:
     )
 
 
-def _fatal(context: Context, workload: Workload) -> Finding | None:
-    """The first thing that makes a workload unusable."""
+def _look_closer(context: Context) -> None:
+    """Lint the smallest workload, and make all of its probes to see which it takes."""
+    smallest = min(context.task.shown, key=lambda w: context.prepared[w.name].inputs.nbytes)
+    suite = context.suites[smallest.name]
+    for plan in suite.plans:
+        suite.get(plan)
+    if suite.skipped:
+        listed = "; ".join(f"{name} ({why})" for name, why in suite.skipped.items())
+        context.find("probes", f"{smallest.name}: not among the inputs that are tried: {listed}")
+    with suppress(Failed, Ended, Late):
+        for finding in lints.lint(suite.bench):
+            context.find(finding.code, finding.message)
+
+
+def _nulls(context: Context, workload: Workload) -> list[Finding]:
+    """Kernels that compute nothing and would pass."""
+    prepared = context.ready(workload)
+    found = list(nulls.passed(prepared, context.task))
+    remembered = [] if found else list(nulls.remembered(prepared, context.task))
+    if remembered:
+        suite = context.suites[workload.name]
+        mutants = [p for p in suite.plans if p.detector is Detector.METAMORPHIC]
+        if not any(suite.get(plan) for plan in mutants):
+            found = remembered
+    return found
+
+
+def _fatal(context: Context, workload: Workload) -> list[Finding]:
+    """What makes a workload unusable."""
     try:
-        context.ready(workload)
+        if found := _nulls(context, workload):
+            return found
         if not workload.held_out:
             context.all_sessions(workload)
             with lease.timing():
                 context.measure_baselines(workload, benchmark.BASELINE)
     except Refused as error:
-        return error.finding
+        return [error.finding]
     except Failed as error:
         kind, text = error.error.get("type", "Exception"), error.error.get("text", "")
         message = f"{workload.name}: the task raised {kind}: {text}\n{error.error.get('trace', '')}"
-        return Finding(code="reference-raises", message=message.rstrip(), fatal=True)
+        return [Finding(code="reference-raises", message=message.rstrip(), fatal=True)]
     except Ended as error:
         how = f"the reference ended its process with code {error.code}"
         message = f"{workload.name}: {how} {error.log}"
-        return Finding(code="reference-crashes", message=message, fatal=True)
+        return [Finding(code="reference-crashes", message=message, fatal=True)]
     except Late as error:
         message = f"{workload.name}: the reference takes more than {error.seconds:g} s"
-        return Finding(code="reference-slow", message=message, fatal=True)
+        return [Finding(code="reference-slow", message=message, fatal=True)]
     except (Wrong, Broken, Malformed) as error:
         message = f"{workload.name}: the reference does not pass its own check: {error}"
-        return Finding(code="reference-inconsistent", message=message, fatal=True)
-    return None
+        return [Finding(code="reference-inconsistent", message=message, fatal=True)]
+    return []

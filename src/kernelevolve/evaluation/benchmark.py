@@ -10,7 +10,8 @@ import numpy as np
 
 from kernelevolve.core.evaluation import Timing
 from kernelevolve.evaluation.layout import Array
-from kernelevolve.evaluation.session import BUSY, Session, Window
+from kernelevolve.evaluation.session import BUSY, Session
+from kernelevolve.evaluation.window import Window
 
 RESAMPLES = 400
 MAX_CALLS = 5000

@@ -7,6 +7,7 @@ from kernelevolve.core.task import Task
 from kernelevolve.evaluation.blocks import same
 from kernelevolve.evaluation.layout import Array
 from kernelevolve.evaluation.pool import Prepared
+from kernelevolve.evaluation.probe import Probe
 from kernelevolve.evaluation.verify import Verifier, Wrong
 
 CHEAP_BYTES = 8 << 20
@@ -53,6 +54,20 @@ class Comparison:
         self._check(self.verifier(buffers=buffers), content, block)
         if not buffers and (self.cheap or self.task.tolerance.bitwise_repeats):
             self._passed[content] = block.copy()
+
+    def check_probe(self, probe: Probe, block: Array, *, buffers: bool) -> None:
+        """Compare row-major outputs with those expected of inputs made for a purpose.
+
+        Raises:
+            Wrong: they are not what they should be; the detector is the probe's.
+        """
+        verifier = self.verifier(buffers=buffers)
+        expected = probe.expected[: len(verifier.layout.leaves)]
+        try:
+            verifier.check(expected, block, probe.yardsticks, probe.plan.detector)
+        except Wrong as error:
+            where = f"workload {self.prepared.workload.name!r}, {probe.plan.what}"
+            raise Wrong(error.detector, f"{where}: {error}; {probe.plan.advice}") from error
 
     def _check(self, verifier: Verifier, content: int, block: Array) -> None:
         expected = self.prepared.expected[content][: len(verifier.layout.leaves)]

@@ -12,9 +12,12 @@ from kernelevolve.core.job import Finding, Limits
 from kernelevolve.core.target import TargetSpec
 from kernelevolve.core.task import Task, Workload
 from kernelevolve.evaluation import benchmark
+from kernelevolve.evaluation.answers import REFERENCE_SECONDS
+from kernelevolve.evaluation.bench import Bench
 from kernelevolve.evaluation.benchmark import Plan
 from kernelevolve.evaluation.physics import Work
-from kernelevolve.evaluation.pool import REFERENCE_SECONDS, Preparation, Prepared, Refused
+from kernelevolve.evaluation.pool import Preparation, Prepared, Refused
+from kernelevolve.evaluation.probes import KEPT_BYTES, Suite
 from kernelevolve.evaluation.processes import Ended, Failed, Late, Runner
 from kernelevolve.evaluation.session import Session
 from kernelevolve.evaluation.verify import Broken, Wrong
@@ -48,14 +51,13 @@ class Context:
     baseline: str | None
     fork: Fork
     seed: str
-    """Names the pool: the same seed gives the same inputs and parameters, in whatever order."""
-    random: Random
-    """For what need not be repeated: the baselines' slots."""
+    """Secret; inputs, parameters and probes follow from it."""
     perturb: bool = True
     findings: list[Finding] = field(default_factory=list)
     works: dict[str, Work] = field(default_factory=dict)
     rooms: dict[str, Room] = field(default_factory=dict)
     prepared: dict[str, Prepared] = field(default_factory=dict)
+    suites: dict[str, Suite] = field(default_factory=dict)
     baselines: dict[str, dict[str, tuple[float, ...]]] = field(default_factory=dict)
     noise: dict[str, float] = field(default_factory=dict)
     """Workload to what its eager baseline differs from itself by, measured twice."""
@@ -66,10 +68,24 @@ class Context:
         """Kill its runners and free its memory."""
         for runner in self.runners.values():
             runner.close()
+        self._forget()
+
+    def renew(self, seed: str) -> None:
+        """Other inputs, parameters and probes from now on; measured baselines stay."""
+        if seed != self.seed:
+            self._forget()
+            self.seed = seed
+
+    def _forget(self) -> None:
         for session in self.sessions.values():
             session.close()
+        for suite in self.suites.values():
+            suite.close()
         for prepared in self.prepared.values():
             prepared.close()
+        self.sessions.clear()
+        self.suites.clear()
+        self.prepared.clear()
 
     def runner(self, kind: str) -> Runner:
         """One with the task loaded: `reference` for the pool, a baseline's for timing."""
@@ -117,14 +133,18 @@ class Context:
         name = workload.name
         if name not in self.prepared:
             runner = self.runner("reference")
-            self._estimate(runner, workload)
-            room = self._room(workload)
-            self.rooms[name] = room
+            if name not in self.works:
+                self._estimate(runner, workload)
+            room = self.rooms[name] = self._room(workload)
             random = Random(f"{self.seed}/{self.perturb}/{name}")
             made = Preparation(
                 runner, self.task, workload, random, room.slots, self.perturb, room.float64
             ).run()
             self.prepared[name] = made
+            bench = Bench(
+                made, self.task, self.seed, lambda: self.runner("reference"), self.perturb
+            )
+            self.suites[name] = Suite(bench)
             for finding in made.findings:
                 self.find(finding.code, finding.message)
         return self.prepared[name]
@@ -148,7 +168,8 @@ class Context:
         ring = min(2 * (self.spec.last_level_cache or RING_BYTES), RING_BYTES)
         slots = max(2, min(MAX_SLOTS, ring // inputs))
         outputs = 2 * work.outputs + 16 * work.output_elements
-        once = 4 * work.held + 2 * work.peak + outputs
+        probes = min(KEPT_BYTES, 8 * (inputs + outputs))
+        once = 4 * work.held + 2 * work.peak + outputs + probes
         oracle = 2 * work.peak + 2 * work.held
         per_slot = 5 * inputs + outputs
         available = int(MEMORY_SHARE * available_memory())
@@ -181,7 +202,8 @@ class Context:
         prepared = self.ready(workload)
         runner = self.runner(kind)
         self._install(kind, runner, prepared)
-        session = Session.open(runner, self.task, prepared, self.random, COMPILE_SECONDS)
+        random = Random(f"{self.seed}/{kind}/{workload.name}")
+        session = Session.open(runner, self.task, prepared, random, COMPILE_SECONDS)
         session.attach()
         session.verify(1)
         session.lenient = True

@@ -13,9 +13,9 @@ import threading
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from random import Random
 from typing import Any, NoReturn
 
+from kernelevolve.core.detector import Detector
 from kernelevolve.core.evaluation import Build, Evaluation, Stage, Status
 from kernelevolve.core.job import Admission, Finding, Job, Limits
 from kernelevolve.core.record import Record
@@ -96,7 +96,7 @@ class Lane:
         self, job: "Asked", *, seed: str, perturb: bool = True, keep: bool = True
     ) -> Context:
         """The task's context, made at first use; the least recently used one is dropped."""
-        key = f"{job.task.id}/{job.baseline or ''}/{perturb}/{seed}/{keep}"
+        key = f"{job.task.id}/{job.baseline or ''}/{perturb}/{'' if keep else seed}"
         context = self._contexts.pop(key, None) or Context(
             task=job.task,
             spec=self.setup.spec,
@@ -104,10 +104,10 @@ class Lane:
             baseline=job.baseline,
             fork=self.fork_reference,
             seed=seed,
-            random=Random(f"{seed}/{perturb}"),
             perturb=perturb,
             blobs=job.blobs,
         )
+        context.renew(seed)
         self._contexts[key] = context
         while len(self._contexts) > KEPT_CONTEXTS:
             self.drop(next(iter(self._contexts.values())))
@@ -158,7 +158,7 @@ def measure(lane: Lane, body: dict[str, Any], fds: Sequence[int]) -> Evaluation:
     trial = Trial(
         job=job,
         build=build,
-        context=context(perturb=True),
+        context=context(perturb=Detector.PARAMETERS not in job.without),
         pristine=lambda: context(perturb=False),
         fork=lambda: lane.fork_candidate(build, job.limits),
     )

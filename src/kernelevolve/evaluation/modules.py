@@ -1,5 +1,6 @@
 """Reference and candidates as modules that the driver can call. Runs in runners only."""
 
+import copy
 import inspect
 import sys
 import time
@@ -67,7 +68,7 @@ class Source:
     def model(self, init_inputs: Any) -> nn.Module:
         """The reference, newly made."""
         if self.program is not None:
-            made: nn.Module = self.program.module()
+            made: nn.Module = copy.deepcopy(self.program.module())
             return made
         return construct(getattr(self.module, "Model"), init_inputs)  # noqa: B009
 
@@ -126,6 +127,33 @@ def perturb(model: nn.Module, seed: int, randomise: Mapping[str, Sequence[float]
             raise ValueError(f"RANDOMISE names {name!r}; the buffers are {sorted(buffers)}")
         fill = torch.rand(buffers[name].shape, generator=generator) * (high - low) + low
         buffers[name].copy_(fill)
+
+
+def real_parameters(model: nn.Module) -> list[nn.Parameter]:
+    """Those that hold floats."""
+    return [p for p in model.parameters() if p.is_floating_point() and p.numel()]
+
+
+def values_of(model: nn.Module) -> list[Tensor]:
+    """Copies of what float parameters hold, for `refill`."""
+    return [p.detach().clone() for p in real_parameters(model)]
+
+
+@torch.no_grad()
+def small_integers(model: nn.Module, seed: int) -> list[Tensor]:
+    """Fill float parameters with -1, 0 and 1; what they held, for `refill`."""
+    generator = torch.Generator().manual_seed(seed)
+    before = values_of(model)
+    made = [torch.randint(-1, 2, p.shape, generator=generator).to(p.dtype) for p in before]
+    refill(model, made)
+    return before
+
+
+@torch.no_grad()
+def refill(model: nn.Module, values: Sequence[Tensor]) -> None:
+    """Set float parameters in their order."""
+    for parameter, value in zip(real_parameters(model), values, strict=True):
+        parameter.copy_(value)
 
 
 def state_of(model: nn.Module) -> dict[str, Tensor]:

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any
 
@@ -11,23 +11,13 @@ import numpy as np
 from kernelevolve.core.detector import Detector
 from kernelevolve.core.job import Finding
 from kernelevolve.core.task import Task, Workload
-from kernelevolve.evaluation.blocks import Block, same, sealed_copy
-from kernelevolve.evaluation.layout import Array, Layout, widened
+from kernelevolve.evaluation.answers import Answer, Answers, Outputs, equal
+from kernelevolve.evaluation.blocks import Block, same
+from kernelevolve.evaluation.layout import Array, Layout
 from kernelevolve.evaluation.processes import Failed, Runner
-from kernelevolve.evaluation.verify import (
-    EPSILON,
-    OracleKind,
-    Reference,
-    Verifier,
-    Yardstick,
-    is_float,
-    measure_yardstick,
-)
+from kernelevolve.evaluation.verify import OracleKind, Reference, Verifier, Yardstick, is_float
 
-REFERENCE_SECONDS = 300.0
 SEEDS = 1 << 63
-YARDSTICK_SETS = 2
-Outputs = list[Array]
 
 
 class Refused(Exception):
@@ -60,6 +50,7 @@ class Prepared:
     mutates_inputs: bool
     buffers_matter: bool = False
     """Outputs depend on buffers that calls change, so only first calls can be verified."""
+    oracle: OracleKind = "float64"
     findings: list[Finding] = field(default_factory=list)
     lent: list[Block] = field(default_factory=list)
     """Slots and outputs of candidates, one candidate after the other."""
@@ -99,7 +90,10 @@ class Preparation:
     perturb: bool
     float64: bool = True
     findings: list[Finding] = field(default_factory=list)
-    _outbox: Block | None = None
+
+    def __post_init__(self) -> None:
+        self._answers = Answers(self.runner, self.task, self.workload)
+        self._ask = self._answers.ask
 
     def run(self) -> Prepared:
         """Ask for everything, in order.
@@ -108,46 +102,32 @@ class Preparation:
             Refused: the task cannot be judged.
             Failed: the task's code raised.
         """
-        name = self.workload.name
         state_seed = self.random.randrange(SEEDS)
         self._ask("reference", seed=state_seed, perturb=self.perturb, mutated=[])
-        state, state_fd = self._state()
+        state, state_fd = self._answers.state()
         inputs, contents = self._inputs()
         ring = Block(inputs.nbytes * len(contents))
         for index, content in enumerate(contents):
             ring.part(index, inputs.nbytes)[:] = content
-        self._ask("attach", [ring.fd], layout=inputs.dump(), count=len(contents))
-        self._call(0)
+        self._answers.attach(ring, inputs, len(contents))
+        self._answers.native(0)
         mutated = tuple(self._ask("mutated")["mutated"])
         outputs, native, reply, mutates = self._natives(inputs, contents, ring)
         buffers_matter = self._check_repeats(native[0], buffers=bool(mutated))
         plain = _without_buffers(outputs) if mutated else outputs
-        expected = [self._references(outputs, values) for values in native]
-        yardsticks = self._judge_reference(outputs, expected, native)
-        self._remark_outputs(outputs, native, name)
+        expected = self._answers.judge(outputs, native, self._oracles(native))
+        yardsticks = self._answers.yardsticks(expected, native)
+        for dtype in sorted(self._answers.unable):
+            self._find("yardstick", f"the reference does not run in {dtype}: the floor is used")
+        self._remark_outputs(outputs, native)
         ring.close()
-        if self._outbox is not None:
-            self._outbox.close()
+        self._answers.close()
         return Prepared(
-            self.workload, inputs, contents, outputs, plain, expected, yardsticks, state,
-            state_fd, state_seed, mutated, list(reply["aliases"]), mutates, buffers_matter,
+            self.workload, inputs, contents, outputs, plain, expected,
+            [replace(y, relative=float("inf")) for y in yardsticks], state, state_fd, state_seed,
+            mutated, list(reply["aliases"]), mutates, buffers_matter, self._answers.kind,
             self.findings,
         )  # fmt: skip
-
-    def _ask(self, op: str, fds: Sequence[int] = (), **body: Any) -> dict[str, Any]:
-        return self.runner.ask(op, REFERENCE_SECONDS, fds, workload=self.workload.name, **body)
-
-    def _call(self, slot: int) -> None:
-        self._ask("restore", poison=[])
-        self._ask("calls", start=slot, count=1)
-
-    def _state(self) -> tuple[Layout, int]:
-        layout = Layout.parse(self._ask("state"))
-        block = Block(layout.nbytes)
-        self._ask("state", [block.fd])
-        sealed = sealed_copy(block.bytes)
-        block.close()
-        return layout, sealed
 
     def _inputs(self) -> tuple[Layout, list[Array]]:
         reply = self._ask("inputs", seed=self.random.randrange(SEEDS))
@@ -196,39 +176,28 @@ class Preparation:
         """The reference's own outputs for every input set."""
         found: list[Outputs] = []
         mutates = False
-        outputs, last = Layout({}, ()), dict[str, Any]()
+        last = Answer(Layout({}, ()), [], {})
         for slot, content in enumerate(contents):
-            self._call(slot)
-            layout, values, reply = self._fetch("outcome")
-            if found and layout != outputs:
+            answer = self._answers.native(slot)
+            if found and answer.layout != last.layout:
                 raise Refused(
                     "outputs-vary",
                     f"{self.workload.name}: the reference's output shapes depend on the values",
                 )
-            outputs, last = layout, reply
-            found.append(values)
+            last = answer
+            found.append(answer.values)
             part = ring.part(slot, inputs.nbytes)
             if not same(part, content):
                 mutates = True
                 part[:] = content
         if mutates:
             self._find("inputs-mutated", "the reference changes its inputs in place")
-        return outputs, found, last, mutates
-
-    def _fetch(self, op: str) -> tuple[Layout, Outputs, dict[str, Any]]:
-        reply = self._ask(op, buffers=True)
-        layout = Layout.parse(reply)
-        if self._outbox is None or self._outbox.nbytes < layout.nbytes:
-            self._outbox = Block(layout.nbytes)
-        reply = self._ask(op, [self._outbox.fd], buffers=True, nbytes=self._outbox.nbytes)
-        values = [widened(leaf, self._outbox.bytes).copy() for leaf in layout.leaves]
-        return layout, values, reply
+        return last.layout, found, last.reply, mutates
 
     def _check_repeats(self, first: Outputs, *, buffers: bool) -> bool:
         """Refuse chance; say whether outputs depend on the buffers that calls change."""
-        self._call(0)
-        again = self._fetch("outcome")[1]
-        if not _equal(first, again):
+        again = self._answers.native(0)
+        if not equal(first, again.values):
             raise Refused(
                 "nondeterministic",
                 f"{self.workload.name}: the reference gives different outputs for the same "
@@ -237,75 +206,22 @@ class Preparation:
         if not buffers:
             return False
         self._ask("calls", start=0, count=1)
-        plain = len(_without_buffers(self._fetch("outcome")[0]).leaves)
-        third = self._fetch("outcome")[1]
-        return not _equal(first[:plain], third[:plain])
+        plain = len(_without_buffers(again.layout).leaves)
+        return not equal(first[:plain], self._answers.outcome().values[:plain])
 
-    def _references(self, outputs: Layout, values: Outputs) -> list[Reference]:
-        return [Reference(leaf, v, None) for leaf, v in zip(outputs.leaves, values, strict=True)]
+    def _oracles(self, native: list[Outputs]) -> list[Outputs]:
+        """In float64, or what the reference gave where that fails, and a finding says so."""
+        reason = "there is not enough memory for it"
+        if self.float64:
+            try:
+                return [self._answers.oracle(slot) for slot in range(len(native))]
+            except Failed as error:
+                reason = "".join(str(error.error.get("text", "")).splitlines()[:1])
+        self._answers.kind = "float32"
+        self._find("oracle-float32", f"no float64 oracle ({reason[:200]})")
+        return native
 
-    def _judge_reference(
-        self, outputs: Layout, expected: list[list[Reference]], native: list[Outputs]
-    ) -> list[Yardstick]:
-        """Fill in the oracle and measure the reference's own error against it."""
-        kind: OracleKind = "float64"
-        try:
-            if not self.float64:
-                raise Failed({"text": "there is not enough memory for it"})
-            for slot, references in enumerate(expected):
-                _adopt(references, self._in_precision(slot, "float64"))
-        except Failed as error:
-            kind = "float32"
-            reason = str(error.error.get("text", "")).splitlines()[:1]
-            self._find("oracle-float32", f"no float64 oracle ({''.join(reason)[:200]})")
-            for references in expected:
-                _adopt(references, [r.native for r in references])
-        runs = {dtype: self._runs(dtype, len(expected)) for dtype in self._needed(outputs, kind)}
-        return [
-            self._yardstick(index, kind, expected, native, runs)
-            for index in range(len(outputs.leaves))
-        ]
-
-    def _in_precision(self, slot: int, dtype: str) -> Outputs:
-        self._ask("oracle", slot=slot, dtype=dtype)
-        return self._fetch("last")[1]
-
-    def _needed(self, outputs: Layout, kind: OracleKind) -> set[str]:
-        wide = any(leaf.dtype == "float64" for leaf in outputs.leaves)
-        low = kind == "float32" or self.task.precision == "downcast"
-        return {d for d, wanted in (("float32", wide), ("bfloat16", low)) if wanted}
-
-    def _runs(self, dtype: str, sets: int) -> list[Outputs]:
-        try:
-            return [self._in_precision(s, dtype) for s in range(min(sets, YARDSTICK_SETS))]
-        except Failed:
-            self._find("yardstick", f"the reference does not run in {dtype}: the floor is used")
-            return []
-
-    def _yardstick(
-        self,
-        index: int,
-        kind: OracleKind,
-        expected: list[list[Reference]],
-        native: list[Outputs],
-        runs: Mapping[str, list[Outputs]],
-    ) -> Yardstick:
-        references = [e[index] for e in expected]
-        if references[0].oracle is None:
-            return Yardstick("exact")
-        base = references[0].base
-        factor, values = 1.0, [n[index] for n in native]
-        if base == "float64" and "float32" in runs:
-            factor = EPSILON["float64"] / EPSILON["float32"]
-            values = [r[index] for r in runs["float32"]]
-        elif base == "float32" and self.task.precision == "downcast":
-            values = [r[index] for r in runs["bfloat16"]]
-        elif kind == "float32":
-            factor = EPSILON[base] / EPSILON["bfloat16"]
-            values = [r[index] for r in runs["bfloat16"]]
-        return measure_yardstick(references[: len(values)], values, kind, factor)
-
-    def _remark_outputs(self, outputs: Layout, native: list[Outputs], name: str) -> None:
+    def _remark_outputs(self, outputs: Layout, native: list[Outputs]) -> None:
         for index, leaf in enumerate(outputs.leaves):
             values = native[0][index]
             if leaf.elements == 0:
@@ -315,20 +231,6 @@ class Preparation:
                 self._find("outputs-nan", f"{share:.0%} of output {index} is NaN")
             elif leaf.elements > 1 and (values == values.flat[0]).all():
                 self._find("outputs-constant", f"every element of output {index} is the same")
-
-
-def _adopt(references: Sequence[Reference], oracle: Outputs) -> None:
-    for reference, values in zip(references, oracle, strict=True):
-        if is_float(reference.leaf):
-            reference.oracle = values.astype(np.float64)
-        elif not np.array_equal(values, reference.native):
-            reference.alternative = values
-
-
-def _equal(a: Outputs, b: Outputs) -> bool:
-    return all(
-        np.array_equal(x, y, equal_nan=x.dtype.kind == "f") for x, y in zip(a, b, strict=True)
-    )
 
 
 def _without_buffers(outputs: Layout) -> Layout:

@@ -79,6 +79,7 @@ class ReferenceRunner(Runner):
         self.task: Task | None = None
         self.workloads: dict[str, Workload] = {}
         self.init_inputs: dict[str, Any] = {}
+        self.kept: dict[str, list[Tensor]] = {}
 
     def do_source(self, body: Request, fds: Sequence[int]) -> Reply:
         """Import the task; report what its import did beside defining things."""
@@ -111,6 +112,33 @@ class ReferenceRunner(Runner):
         self.init_inputs[name] = init
         size = sum(t.numel() * t.element_size() for t in modules.state_of(model).values())
         return {"training": model.training, "state_bytes": size}
+
+    def do_integers(self, body: Request, fds: Sequence[int]) -> Reply:
+        """Float parameters become small integers from a seed; without one, what they were."""
+        name = body["workload"]
+        model = self.subjects[name].model
+        if body["seed"] is None:
+            modules.refill(model, self.kept.pop(name))
+        else:
+            self.kept[name] = modules.small_integers(model, body["seed"])
+        return {"changed": bool(modules.real_parameters(model))}
+
+    def do_parameters(self, body: Request, fds: Sequence[int]) -> Reply:
+        """Names of float parameters."""
+        model = self.subjects[body["workload"]].model
+        return {"names": [n for n, p in model.named_parameters() if p.is_floating_point()]}
+
+    def do_zeroed(self, body: Request, fds: Sequence[int]) -> Reply:
+        """One float parameter becomes zero; without a name, what all of them were."""
+        workload, name = body["workload"], body["name"]
+        model = self.subjects[workload].model
+        if name is None:
+            modules.refill(model, self.kept.pop(workload))
+        else:
+            self.kept[workload] = modules.values_of(model)
+            with torch.no_grad():
+                dict(model.named_parameters())[name].zero_()
+        return {}
 
     def do_compile(self, body: Request, fds: Sequence[int]) -> Reply:
         """From now on this workload goes through `torch.compile`."""

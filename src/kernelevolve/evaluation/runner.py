@@ -100,16 +100,20 @@ class Runner:
         return {"loading": loading, "setup": setup, "own": own}
 
     def do_attach(self, body: Request, fds: Sequence[int]) -> Reply:
-        """Input slots, one after the other in shared memory; the mailbox, where there is one."""
+        """Input slots in shared memory, behind those that are kept, and a mailbox."""
         layout = Layout.parse(body["layout"])
-        memory = Memory.map(fds[0], layout.nbytes * body["count"])
         subject = self.subjects[body["workload"]]
+        kept = subject.slots[: body.get("keep", 0)]
+        if not body["count"]:
+            subject.slots = kept
+            return {}
+        memory = Memory.map(fds[0], layout.nbytes * body["count"])
         slots = [memory.read(layout, layout.nbytes * i) for i in range(body["count"])]
         for slot in slots:
             for argument in slot["args"]:
                 if subject.backward and _is_float(argument):
                     argument.requires_grad_()
-        subject.slots = slots
+        subject.slots = [*kept, *slots]
         self.memories.append(memory)
         if "mailbox" in body:
             words = memoryview(Memory.map(fds[1], body["mailbox"]).buffer).cast("Q")

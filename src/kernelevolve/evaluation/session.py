@@ -19,10 +19,13 @@ from kernelevolve.evaluation.comparison import POISON, Comparison
 from kernelevolve.evaluation.layout import Array, Layout
 from kernelevolve.evaluation.outputs import Outputs, Seen
 from kernelevolve.evaluation.pool import Prepared
+from kernelevolve.evaluation.probe import Probe
 from kernelevolve.evaluation.processes import Midway, Runner
 from kernelevolve.evaluation.slots import Slots
 from kernelevolve.evaluation.verify import Broken, Objection, Verifier, Wrong
+from kernelevolve.evaluation.window import Timed, Window
 
+CHANGED = "forward changes its inputs; the reference leaves them as they are"
 PAUSE_SECONDS = 0.001
 POISON_LIMIT = 8 << 20
 CALIBRATIONS = 8
@@ -34,18 +37,6 @@ BUSY = 0.02
 ASTRAY = 0.25
 LIES = 2
 """So many windows whose count of ended calls lags behind their time by more are no chance."""
-
-
-@dataclass
-class Window:
-    """One timed batch."""
-
-    us: float
-    """Per call, by the judge's clock."""
-    own_us: float
-    """Per call, by the runner's."""
-    busy: float = 0.0
-    """Share of the window in which something else had the core."""
 
 
 @dataclass
@@ -72,6 +63,10 @@ class Session:
     """Seconds of all windows so far."""
     aside: dict[str, list[float]] = field(default_factory=dict)
     """Processor seconds of the requests between windows, by request."""
+    called: set[tuple[int, int]] = field(default_factory=set)
+    """Slots and the sets on which they were verified there."""
+    probed: Probe | None = None
+    """What lies in the called slot instead of one of the pool's sets."""
     lies: int = 0
     """Windows in which the driver's count of ended calls did not go on with the time."""
 
@@ -100,12 +95,17 @@ class Session:
         """Fill the slots with the pool's contents in a secret order, and map them there."""
         self.slots.fill()
         self.outbox.bytes[:] = POISON
+        self.map_slots(self.ring, self.prepared.inputs, len(self.slots))
+
+    def map_slots(self, block: Block, layout: Layout, count: int, keep: int = 0) -> None:
+        """Map `count` slots behind the `keep` that stay, and the mailbox."""
         mailbox = self.outputs.mailbox
         self._ask(
             "attach",
-            [self.ring.fd, mailbox.fd],
-            layout=self.prepared.inputs.dump(),
-            count=len(self.slots),
+            [block.fd, mailbox.fd],
+            layout=layout.dump(),
+            count=count,
+            keep=keep,
             mailbox=mailbox.nbytes,
             outputs=mailbox.outputs,
         )
@@ -136,20 +136,31 @@ class Session:
         """Seconds of a window that are not the calls'."""
         return Session.least_overhead
 
-    def verify(self, sets: int) -> float:
+    def verify(self, sets: int, first: int | None = None) -> float:
         """Verify single calls on several slots; the first call's time in microseconds.
+
+        Args:
+            sets: how many.
+            first: set of the pool that must be among them.
 
         Raises:
             Wrong: an output is not what it should be.
             Broken: a rule was broken.
         """
         slots = self.random.sample(range(len(self.slots)), min(sets, len(self.slots)))
-        first = 0.0
+        if first is not None:
+            wanted = self.slots.where(first)
+            slots = [wanted, *(s for s in slots if s != wanted)][: len(slots)]
+        took = 0.0
         for number, slot in enumerate(slots):
-            buffers = bool(self.prepared.mutated)
-            window = self._window(slot, 1, buffers=buffers, twice=number == 0, only=True)
-            first = first or window.us
-        return first
+            self.called.add((slot, self.slots.content(slot)))
+            window = self.once(slot, twice=number == 0)
+            took = took or window.us
+        return took
+
+    def once(self, slot: int, *, twice: bool = False) -> Window:
+        """One verified call."""
+        return self._window(slot, 1, buffers=bool(self.prepared.mutated), twice=twice, only=True)
 
     def window(self, count: int, *, twice: bool = False) -> Window:
         """A timed batch of `count` calls from a secret slot; the last call is verified."""
@@ -183,11 +194,11 @@ class Session:
         leaves = self.prepared.plain.leaves if self._does(Detector.POISON) else ()
         sizes = [leaf.span for leaf in leaves if 0 < leaf.span < POISON_LIMIT]
         self._ask_aside("restore", poison=sizes[:8])
-        if self.slots.moving or self.prepared.mutates_inputs:
+        if self.probed is None and (self.slots.moving or self.prepared.mutates_inputs):
             self.runner.stop()
             self._move()
 
-    def _timed(self, start: int, count: int, midway: Midway | None = None) -> "_Timed":
+    def _timed(self, start: int, count: int, midway: Midway | None = None) -> Timed:
         before = self.runner.tree.waited()
         self.outputs.mailbox.clear()
         took, own = self.runner.window(
@@ -199,7 +210,7 @@ class Session:
             count=count,
         )
         self.timed += took
-        return _Timed(took, own, self.runner.tree.waited() - before)
+        return Timed(took, own, self.runner.tree.waited() - before)
 
     def _judge(self, slot: int, count: int, *, buffers: bool, twice: bool, only: bool) -> None:
         try:
@@ -217,6 +228,9 @@ class Session:
         verifier = self.comparison.verifier(buffers=buffers)
         block = self._take(verifier, count, buffers=buffers, twice=twice, only=only)
         self.runner.stop()
+        if self.probed is not None:
+            self.comparison.check_probe(self.probed, block, buffers=buffers)
+            return
         content = self.slots.content(slot)
         try:
             self.comparison.check(content, block, buffers=buffers)
@@ -310,7 +324,7 @@ class Session:
     def unseen(self, windows: int) -> None:
         """So many windows were to be stopped midway, and in none was a call seen to end."""
         text = f"in {windows} windows no call could be seen to end before the last"
-        self._object(Broken(Detector.TIMED_CALLS, f"{text}; measure again on a quieter machine"))
+        self.object_to(Broken(Detector.TIMED_CALLS, f"{text}; measure again on a quieter machine"))
 
     @property
     def _spots(self) -> bool:
@@ -328,10 +342,9 @@ class Session:
 
     def _check_inputs(self, slots: Iterable[int] | None = None) -> None:
         if not self.prepared.mutates_inputs and not self.slots.unchanged(slots):
-            text = "forward changes its inputs; the reference leaves them as they are"
-            self._object(Broken(Detector.INPUTS, text))
+            self.object_to(Broken(Detector.INPUTS, CHANGED))
 
-    def _object(self, objection: Objection) -> None:
+    def object_to(self, objection: Objection) -> None:
         if self._does(objection.detector):
             raise objection
 
@@ -349,27 +362,11 @@ class Session:
             Broken: it was clearly more than a baseline's, which was asked the same.
         """
         if reason := outside.excess(self.aside, honest, threads):
-            self._object(Broken(Detector.OUTSIDE_WORK, reason))
+            self.object_to(Broken(Detector.OUTSIDE_WORK, reason))
 
     def finish(self) -> None:
         """All inputs must be as they were given."""
         self._check_inputs()
-
-
-@dataclass
-class _Timed:
-    took: float
-    own: float
-    waited: float
-
-    @property
-    def busy(self) -> float:
-        return self.waited / self.took
-
-    def window(self, count: int, overhead: float, *, own: bool) -> Window:
-        own_us = self.own / count * 1e6
-        us = own_us if own else (self.took - overhead) / count * 1e6
-        return Window(us, own_us, self.busy)
 
 
 def _unsettled() -> Broken:

@@ -30,6 +30,10 @@ class Slots:
         """Which of the pool's input sets lies in a slot."""
         return self._contents[slot]
 
+    def where(self, content: int) -> int:
+        """In which slot one of the pool's input sets lies."""
+        return self._contents.index(content)
+
     def secret(self) -> int:
         """A slot to begin with."""
         return self._random.randrange(len(self))
@@ -37,12 +41,12 @@ class Slots:
     def fill(self, slots: Iterable[int] | None = None) -> None:
         """Put the contents where they belong, everywhere or in some slots."""
         for slot in range(len(self)) if slots is None else slots:
-            self._part(slot)[:] = self._prepared.contents[self._contents[slot]]
+            self.part(slot)[:] = self._prepared.contents[self._contents[slot]]
 
     def unchanged(self, slots: Iterable[int] | None = None) -> bool:
         """Whether the inputs are as they were given."""
         return all(
-            same(self._part(slot), self._prepared.contents[self._contents[slot]])
+            same(self.part(slot), self._prepared.contents[self._contents[slot]])
             for slot in (range(len(self)) if slots is None else slots)
         )
 
@@ -66,5 +70,10 @@ class Slots:
         self.fill(changed)
         self._moves = []
 
-    def _part(self, slot: int) -> Array:
+    def stay(self) -> None:
+        """Forget what was chosen to move."""
+        self._moves = []
+
+    def part(self, slot: int) -> Array:
+        """A slot's memory."""
         return self._ring.part(slot, self._prepared.inputs.nbytes)

@@ -1,6 +1,5 @@
 """One candidate before the judge: load, verify, time, diagnose. In the judge."""
 
-import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -23,31 +22,22 @@ from kernelevolve.core.evaluation import (
 )
 from kernelevolve.core.job import Job, Seeds
 from kernelevolve.core.task import Workload
-from kernelevolve.evaluation import benchmark, lease, physics, sandbox
+from kernelevolve.evaluation import benchmark, lease, physics, probing, sandbox
 from kernelevolve.evaluation.context import Context
 from kernelevolve.evaluation.layout import paths
 from kernelevolve.evaluation.pool import Prepared, Refused
+from kernelevolve.evaluation.probe import Probe
+from kernelevolve.evaluation.probes import Suite
 from kernelevolve.evaluation.processes import Ended, Failed, Late, Runner
 from kernelevolve.evaluation.session import Session
+from kernelevolve.evaluation.verdict import Verdict, ended, on_probe, raised
 from kernelevolve.evaluation.verify import Broken, Wrong
 from kernelevolve.evaluation.wire import Malformed
 
-SETS = 3
+SETS = 2
+SETS_WHERE_LARGE = 1
 CONFIRM_SETS = 8
-UNREADABLE = (
-    "this machine does not let the judge read a runner's memory (process_vm_readv): outputs were "
-    "copied by the runner after the clock had stopped, and no call midway could be verified"
-)
-MEMORY_SIGNS = ("bad_alloc", "can't allocate memory", "Cannot allocate memory", "MemoryError")
-
-
-class Verdict(Exception):
-    """Ends a trial with a status."""
-
-    def __init__(self, status: Status, detector: Detector, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-        self.detector = detector
+UNREADABLE = "this machine does not let the judge read a runner's memory (process_vm_readv)"
 
 
 @dataclass
@@ -61,6 +51,9 @@ class Trial:
     """The same task with parameters as constructed, for candidates whose state is their own."""
     fork: Callable[[], Runner]
     sessions: dict[str, Session] = field(default_factory=dict)
+    suites: dict[str, Suite] = field(default_factory=dict)
+    probes: dict[str, list[str]] = field(default_factory=dict)
+    """Workload to the probes that were passed."""
     setup_us: dict[str, float] = field(default_factory=dict)
     first_us: dict[str, float] = field(default_factory=dict)
     resident: int = 0
@@ -143,9 +136,9 @@ class Trial:
         try:
             yield
         except Failed as error:
-            raise _raised(error.error) from error
+            raise raised(error.error) from error
         except Ended as error:
-            raise _ended(error) from error
+            raise ended(error) from error
         except Late as error:
             raise Verdict(
                 Status.TIMEOUT,
@@ -165,22 +158,27 @@ class Trial:
 
     def _load(self, runner: Runner, workload: Workload) -> Prepared:
         prepared = self.context.prepared[workload.name]
+        context = self.context
         reply = self._ask_load(runner, prepared)
         if reply["loading"] == "seeded":
             self._remark_incompatible(prepared, reply["own"])
-            prepared = self.pristine().ready(workload)
+            context = self.pristine()
+            prepared = context.ready(workload)
             reply = self._ask_load(runner, prepared)
+        self.suites[workload.name] = context.suites[workload.name]
         if reply["loading"] == "by_order":
             self.flags["state_by_order"] = "parameters were matched by order and shape, not by name"
         self.setup_us[workload.name] = float(reply["setup"]) * 1e6
         return prepared
 
-    def _ask_load(self, runner: Runner, prepared: Prepared) -> dict[str, Any]:
+    def _ask_load(
+        self, runner: Runner, prepared: Prepared, state_fd: int | None = None
+    ) -> dict[str, Any]:
         task = self.job.task.model_copy(update={"source": "", "program": None, "captured": None})
         return runner.ask(
             "load",
             self._seconds,
-            [prepared.state_fd],
+            [prepared.state_fd if state_fd is None else state_fd],
             task=task.model_dump(mode="json"),
             build=self.build.model_dump(mode="json"),
             language=self.job.candidate.language,
@@ -211,8 +209,42 @@ class Trial:
         self.sessions[prepared.workload.name] = session
         session.attach()
         session.thorough = self.job.audit == "high"
-        sets = CONFIRM_SETS if self._thorough else SETS
-        self.first_us[prepared.workload.name] = session.verify(sets)
+        suite = self.suites[prepared.workload.name]
+        chosen = suite.take(
+            Random(f"{seed}/probes"),
+            self.job.without,
+            everything=self._thorough,
+            confirming=self._confirming,
+        )
+        first = next(chosen, None)
+        usual = SETS_WHERE_LARGE if suite.large else SETS
+        sets = CONFIRM_SETS if self._thorough else usual
+        base = None if first is None else first.base
+        self.first_us[prepared.workload.name] = session.verify(sets, base)
+        while first is not None:
+            self._probe(runner, prepared, first)
+            first = next(chosen, None)
+
+    def _probe(self, runner: Runner, prepared: Prepared, probe: Probe) -> None:
+        """One call on inputs made for a purpose, with state made for it where it has one."""
+        name, what = prepared.workload.name, probe.plan.what
+        session = self.sessions[name]
+        if probe.state_fd is not None:
+            if "seeded" in self.flags:
+                return
+            self._ask_load(runner, prepared, probe.state_fd)
+        try:
+            probing.verify(session, probe)
+            self.probes.setdefault(name, []).append(probe.plan.name)
+        except Failed as error:
+            if not probe.may_refuse:
+                raise on_probe(raised(error.error), probe, name) from error
+            self.flags["refuses_views"] = f"raises on {what}"
+        except Ended as error:
+            raise on_probe(ended(error), probe, name) from error
+        if probe.state_fd is not None:
+            self._load(runner, prepared.workload)
+            session.attach()
 
     def _time(self, runner: Runner, workloads: tuple[Workload, ...]) -> Evaluation:
         timings: list[Timing] = []
@@ -306,6 +338,7 @@ class Trial:
         for session in self.sessions.values():
             if any("strides" in v.flags for v in session.comparison.verifiers.values()):
                 self.flags["strides"] = "an output's strides differ from row-major order"
+        self._flag_precision()
         if self.job.task.tolerance.widened:
             self.flags["widened_tolerance"] = "the task's error budget is looser than the default"
         shown = [t.speedup for t in timings if not t.held_out]
@@ -319,16 +352,34 @@ class Trial:
             errors=self._errors(),
             diagnosis=diagnosis,
             flags=tuple(Flag(rule=k, reason=v) for k, v in self.flags.items()),
-            remarks=(*sandbox.remark(), *self.remarks, *self._missing_baselines()),
+            remarks=(*sandbox.remark(), *self.remarks, *self._missing_baselines(), *self._probed()),
             stages_ms={k: round(v, 3) for k, v in self.stages_ms.items()},
             seed=str(Seeds(self.context.seed, self.job.seed)),
             device_seconds=self.device_seconds,
         )
 
+    def _flag_precision(self) -> None:
+        verifiers = [v for s in self.sessions.values() for v in s.comparison.verifiers.values()]
+        most = max((w.strict for v in verifiers for w in v.worst.values()), default=0.0)
+        if most > 1:
+            self.flags["downcast"] = (
+                f"computes in less precision than declared, which this task allows: {most:.3g} "
+                "times the errors that would be accepted otherwise"
+            )
+
+    def _probed(self) -> tuple[str, ...]:
+        """Which made inputs were passed; which the reference cannot take."""
+        found = []
+        for name, passed in self.probes.items():
+            skipped = ", ".join(sorted(self.suites[name].skipped))
+            but = f"; not defined for this task: {skipped}" if skipped else ""
+            found.append(f"{name}: {len(passed)} probes passed: {', '.join(sorted(passed))}{but}")
+        return tuple(found)
+
     def _missing_baselines(self) -> tuple[str, ...]:
         shown = tuple(f"{w.name}:" for w in self._workloads())
-        found = (f for f in self.context.findings if f.code.startswith("baseline-"))
-        return tuple(f.message for f in found if f.message.startswith(shown))
+        found = [f.message for f in self.context.findings if f.code.startswith("baseline-")]
+        return tuple(message for message in found if message.startswith(shown))
 
     def _errors(self) -> tuple[ErrorReport, ...]:
         reports = []
@@ -346,34 +397,3 @@ class Trial:
                         )
                     )
         return tuple(reports)
-
-
-def _raised(error: Any) -> Verdict:
-    text, kind = str(error.get("text", "")), error.get("kind")
-    head = f"{error.get('type', 'Exception')}: {text}"
-    detail = f"{head}\n{error.get('trace', '')}".rstrip()
-    if kind == "invalid":
-        return Verdict(Status.INVALID, Detector.SCREEN, f"not a candidate: {detail}")
-    if kind == "memory":
-        return Verdict(Status.OUT_OF_MEMORY, Detector.LIMITS, detail)
-    if kind == "unsupported":
-        return Verdict(Status.WRONG, Detector.STRUCTURE, f"forward returns {text}")
-    return Verdict(Status.CRASHED, Detector.EXIT, detail)
-
-
-def _ended(error: Ended) -> Verdict:
-    said = f"\n{error.log}" if error.log else ""
-    if any(sign in error.log for sign in MEMORY_SIGNS):
-        return Verdict(
-            Status.OUT_OF_MEMORY, Detector.LIMITS, f"the process ran out of memory{said}"
-        )
-    if error.code == -signal.SIGXCPU:
-        return Verdict(
-            Status.TIMEOUT, Detector.LIMITS, f"the limit of processor time was reached{said}"
-        )
-    if error.code < 0:
-        name = signal.Signals(-error.code).name if -error.code in set(signal.Signals) else "?"
-        text = f"killed by signal {-error.code} ({name}){said}"
-        return Verdict(Status.CRASHED, Detector.EXIT, text)
-    text = f"the process ended itself with exit code {error.code} instead of returning"
-    return Verdict(Status.CRASHED, Detector.EXIT, text + said)

@@ -1,7 +1,7 @@
 """The verdict on outputs: raw buffers against the oracle's, within an error budget."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import prod, sqrt
 from typing import Any, Literal
@@ -74,6 +74,19 @@ class Yardstick:
     oracle: OracleKind
     rms: float = 0.0
     maximum: float = 0.0
+    relative: float = float("inf")
+    """The largest error in units of its row's ulp, where rows differ much in scale."""
+    strict: float | None = None
+    """RMS budget without the task's permission to compute in less precision."""
+
+    def wider(self, other: "Yardstick") -> "Yardstick":
+        """The larger of two in every respect."""
+        return replace(
+            self,
+            rms=max(self.rms, other.rms),
+            maximum=max(self.maximum, other.maximum),
+            relative=max(self.relative, other.relative),
+        )
 
 
 @dataclass
@@ -82,6 +95,8 @@ class Worst:
 
     rms: float = 0.0
     maximum: float = 0.0
+    strict: float = 0.0
+    """RMS error over the budget that holds where precision must be kept."""
 
 
 @dataclass
@@ -151,25 +166,51 @@ class Verifier:
         if objection.detector not in self.without:
             raise objection
 
-    def check(self, expected: Sequence[Reference], block: Array) -> None:
+    def check(
+        self,
+        expected: Sequence[Reference],
+        block: Array,
+        yardsticks: Sequence[Yardstick] | None = None,
+        detector: Detector | None = None,
+    ) -> None:
         """Compare every output.
+
+        Args:
+            expected: what the reference gives for the inputs of this call.
+            block: the outputs.
+            yardsticks: of inputs that were made for one purpose, instead of the workload's own.
+            detector: what made these inputs, and so what objects.
 
         Raises:
             Wrong: an output is outside its budget; the message names the first bad element.
         """
+        yardsticks = yardsticks or self.yardsticks
         for index, reference in enumerate(expected):
+            values = widened(self.layout.leaves[index], block)
             try:
-                self._check(index, reference, widened(self.layout.leaves[index], block))
+                self._check(index, reference, values, yardsticks[index])
             except Wrong as error:
-                self._object(error)
+                self._object(Wrong(detector or error.detector, str(error)))
 
-    def _check(self, index: int, reference: Reference, values: Array) -> None:
+    def excess(
+        self, index: int, reference: Reference, values: Array, yardstick: Yardstick
+    ) -> float:
+        """How many budgets one output is off; at most 1 is accepted."""
+        self.worst.pop(index, None)
+        try:
+            self._check(index, reference, values, yardstick)
+        except Wrong:
+            worst = self.worst.get(index)
+            return max(worst.maximum, worst.rms) if worst else float("inf")
+        return 0.0
+
+    def _check(self, index: int, reference: Reference, values: Array, yardstick: Yardstick) -> None:
         name = paths(self.layout.tree)[index]
         if reference.oracle is None:
             _check_exact(reference, values, name)
         else:
             worst = self.worst.setdefault(index, Worst())
-            _check_close(reference, values, self.yardsticks[index], self.tolerance, worst, name)
+            _check_close(reference, values, yardstick, self.tolerance, worst, name)
 
 
 def _check_exact(reference: Reference, values: Array, name: str) -> None:
@@ -217,7 +258,7 @@ def _check_close(
     assert reference.oracle is not None
     oracle, got, native = rows(reference.oracle), rows(values), rows(reference.native)
     floor = tolerance.ulps * reference.ulps
-    allowed = np.maximum(tolerance.maximum * yardstick.maximum, floor)
+    allowed = allowance(reference, yardstick, tolerance)
     step = max(1, CHUNK // max(1, oracle.shape[1]))
     total, bad = 0.0, 0
     first: tuple[int, int] | None = None
@@ -240,6 +281,8 @@ def _check_close(
     budget = max(tolerance.rms * yardstick.rms, least)
     share = rms / budget if budget else (0.0 if rms == 0 else float("inf"))
     worst.rms, worst.maximum = max(worst.rms, share), max(worst.maximum, largest)
+    if yardstick.strict is not None:
+        worst.strict = max(worst.strict, rms / max(tolerance.rms * yardstick.strict, least))
     if first is not None:
         text = _message(reference, values, name, first, bad, largest, allowed)
         raise Wrong(Detector.ERROR_BUDGET, text)
@@ -250,6 +293,20 @@ def _check_close(
             f"({tolerance.rms:g} times the reference's own error); no single element stands out: "
             "sum or compute in more precision",
         )
+
+
+def allowance(reference: Reference, yardstick: Yardstick, tolerance: Tolerance) -> Array:
+    """The largest error accepted in each row.
+
+    Rows of very different scales have errors of very different scales: the reference's largest
+    error relative to its row then bounds the others' too.
+    """
+    floor = tolerance.ulps * reference.ulps
+    most = np.full(floor.shape, yardstick.maximum)
+    if yardstick.relative < np.inf:
+        most = np.minimum(most, yardstick.relative * reference.ulps)
+    allowed: Array = np.maximum(tolerance.maximum * most, floor)
+    return allowed
 
 
 def _error(got: Array, oracle: Array, native: Array) -> Array:
@@ -288,17 +345,22 @@ def measure_yardstick(
     references: Sequence[Reference], runs: Sequence[Array], oracle: OracleKind, factor: float
 ) -> Yardstick:
     """The error of `runs` (one per reference) against the oracle, times `factor`."""
-    total, count, largest = 0.0, 0, 0.0
+    total, count, largest, relative = 0.0, 0, 0.0, 0.0
     for reference, run in zip(references, runs, strict=True):
         if reference.oracle is None:
             return Yardstick("exact")
         with np.errstate(invalid="ignore", over="ignore"):
-            error = np.abs(run.astype(np.float64) - reference.oracle)
-        error = error[np.isfinite(error)]
-        total += float(np.dot(error, error))
-        count += error.size
-        largest = max(largest, float(error.max(initial=0.0)))
-    return Yardstick(oracle, factor * sqrt(total / max(1, count)), factor * largest)
+            error = rows(np.abs(run.astype(np.float64) - reference.oracle))
+            error = np.where(np.isfinite(error), error, 0.0)
+            ratios = error.max(axis=1, initial=0.0) / reference.ulps
+        flat = error.ravel()
+        total += float(np.dot(flat, flat))
+        count += flat.size
+        largest = max(largest, float(flat.max(initial=0.0)))
+        relative = max(relative, float(ratios.max(initial=0.0)))
+    return Yardstick(
+        oracle, factor * sqrt(total / max(1, count)), factor * largest, factor * relative
+    )
 
 
 def is_float(leaf: Leaf) -> bool:

@@ -24,6 +24,20 @@ from kernelevolve.evaluation import lease
 from kernelevolve.evaluation.client import Client, Gone
 
 ATTEMPTS = 3
+RENEWED_AFTER = 32
+"""Judged candidates that share one pool of secret inputs."""
+
+
+@dataclass
+class Pool:
+    """The seed of a task's secret inputs."""
+
+    seed: str
+    uses: int = 0
+
+
+def _fresh_pool() -> Pool:
+    return Pool(secrets.token_hex(8))
 
 
 @dataclass
@@ -58,7 +72,7 @@ class LocalHarness:
         self._builder: Client | None = None
         self._lane = asyncio.Lock()
         self._builds_open: dict[str, asyncio.Lock] = {}
-        self._seeds: dict[str, str] = {}
+        self._pools: dict[str, Pool] = {}
 
     async def admit(self, task: Task, spec: TargetSpec, baseline: str | None) -> Admission:
         """Load the task, run its reference and baselines, say whether it can be searched."""
@@ -167,7 +181,7 @@ class LocalHarness:
                 if self._judge is not None:
                     self._judge.close()
                 self._judge = await asyncio.to_thread(self._start_judge)
-            seed = self._seeds.setdefault(task.id, secrets.token_hex(8))
+            seed = self._pool(task, op).seed
             fds = [_memory_file(data) for data in blobs.values()]
             try:
                 future = self._judge.request(
@@ -178,6 +192,14 @@ class LocalHarness:
                     os.close(fd)
             answer = await asyncio.wrap_future(future)
         return str(answer["answer"])
+
+    def _pool(self, task: Task, op: str) -> Pool:
+        """The task's pool, another one after enough candidates have seen it."""
+        pool = self._pools.setdefault(task.id, _fresh_pool())
+        if pool.uses >= RENEWED_AFTER:
+            pool = self._pools[task.id] = _fresh_pool()
+        pool.uses += op == "measure"
+        return pool
 
     def _start_judge(self) -> Client:
         compiled = cache_folder() / "inductor"

@@ -1,0 +1,178 @@
+"""Where probes are made: the reference on one slot with made contents. In the judge."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+
+import numpy as np
+
+from kernelevolve.core.task import Task
+from kernelevolve.evaluation import adversarial
+from kernelevolve.evaluation.answers import Answers, Outputs
+from kernelevolve.evaluation.blocks import Block
+from kernelevolve.evaluation.domain import Domain, is_real, observe
+from kernelevolve.evaluation.layout import Array
+from kernelevolve.evaluation.pool import Prepared
+from kernelevolve.evaluation.probe import Plan, Probe, Skipped
+from kernelevolve.evaluation.processes import Runner
+from kernelevolve.evaluation.verify import Reference, Verifier, Yardstick, measure_yardstick
+
+TOOTHLESS = 0.1
+BEYOND = 4.0
+"""What must be told apart differs by this many budgets."""
+
+
+@dataclass
+class Bench:
+    """One workload's reference, as long as its pool lasts."""
+
+    prepared: Prepared
+    task: Task
+    seed: str
+    """Secret; the same one makes the same probes."""
+    reference: Callable[[], Runner]
+    """The reference's runner; a new one where the last has died."""
+    perturb: bool
+    _answers: Answers | None = None
+    _slot: Block | None = None
+    _domains: dict[int, Domain] | None = None
+
+    @property
+    def domains(self) -> dict[int, Domain]:
+        """Which values each input may take."""
+        if self._domains is None:
+            self._domains = observe(self.prepared.inputs, self.prepared.contents)
+        return self._domains
+
+    def random(self, name: str) -> np.random.Generator:
+        """Chance of one probe, whatever was made before it."""
+        text = f"{self.seed}/{self.prepared.workload.name}/{name}"
+        return np.random.default_rng(int.from_bytes(sha256(text.encode()).digest()[:16], "big"))
+
+    def answers(self) -> Answers:
+        """The reference with this workload's state, one slot attached."""
+        runner = self.reference()
+        if self._answers is None or self._answers.runner is not runner:
+            self._answers = Answers(runner, self.task, self.prepared.workload, self.prepared.oracle)
+            self._answers.ask(
+                "reference",
+                seed=self.prepared.state_seed,
+                perturb=self.perturb,
+                mutated=list(self.prepared.mutated),
+            )
+            self.attach()
+        return self._answers
+
+    def attach(self) -> None:
+        """Give the reference its one slot."""
+        if self._slot is None:
+            self._slot = Block(self.prepared.inputs.nbytes)
+        assert self._answers is not None
+        self._answers.attach(self._slot, self.prepared.inputs, 1)
+
+    def restart(self) -> None:
+        """Set the reference up anew before the next question."""
+        if self._answers is not None:
+            self._answers.close()
+        self._answers = None
+
+    def close(self) -> None:
+        """Free what is outside Python's reach."""
+        self.restart()
+        if self._slot is not None:
+            self._slot.close()
+
+    def answer(self, content: Array) -> tuple[Outputs, Outputs]:
+        """The reference's own outputs for some contents, and the oracle's.
+
+        Raises:
+            Skipped: the outputs have another shape.
+            Failed: it raised.
+        """
+        self._place(content)
+        answer = self.answers().native(0)
+        if answer.layout != self.prepared.outputs:
+            raise Skipped("output shapes depend on the values")
+        return answer.values, self.oracle(content, answer.values)
+
+    def oracle(self, content: Array, native: Outputs) -> Outputs:
+        """The oracle's outputs alone; `native` where there is no oracle."""
+        if self.prepared.oracle != "float64":
+            return native
+        self._place(content)
+        return self.answers().oracle(0)
+
+    def _place(self, content: Array) -> None:
+        self.answers()
+        assert self._slot is not None
+        self._slot.part(0, self.prepared.inputs.nbytes)[:] = content
+
+    def probe(
+        self, plan: Plan, made: Array, natural: Sequence[Reference], random: np.random.Generator
+    ) -> Probe:
+        """What the reference gives, and a budget from its own error and from the conditioning.
+
+        Inputs moved by one unit in the last place may move outputs by more than the reference
+        happens to be wrong: an honest kernel that rounds elsewhere may be as far off.
+
+        Raises:
+            Skipped: the reference does not define the result, or rounding decides it.
+            Failed: the reference raised.
+        """
+        native, oracle = self.answer(made)
+        answers = self.answers()
+        expected = answers.judge(self.prepared.outputs, [native], [oracle])[0]
+        for mine, theirs in zip(expected, natural, strict=True):
+            _check_defined(mine, theirs)
+        own = answers.yardsticks([expected], [native])
+        moved = adversarial.jitter(self.prepared.inputs, self.domains, made, random)
+        near = self.oracle(moved, native)
+        yardsticks = [_conditioned(*one) for one in zip(expected, near, own, strict=True)]
+        if self._toothless(expected, yardsticks):
+            raise Skipped("rounding of the inputs alone moves the outputs as much as they are")
+        return Probe(plan, self.prepared.inputs, made, expected, yardsticks)
+
+    def excess(self, probe: Probe, outputs: Outputs) -> float:
+        """How many budgets the worst output is off; at most 1 is accepted."""
+        verifier = Verifier(self.task.tolerance, self.prepared.outputs, probe.yardsticks)
+        return max(
+            verifier.excess(index, reference, values, probe.yardsticks[index])
+            for index, (reference, values) in enumerate(zip(probe.expected, outputs, strict=True))
+        )
+
+    def _toothless(self, expected: Sequence[Reference], yardsticks: Sequence[Yardstick]) -> bool:
+        """Whether even zeros would be within the budget of every output."""
+        for reference, yardstick in zip(expected, yardsticks, strict=True):
+            if reference.oracle is None:
+                return False
+            finite = reference.oracle[np.isfinite(reference.oracle)]
+            size = float(np.sqrt(np.mean(finite**2))) if finite.size else 0.0
+            if size == 0 or self.task.tolerance.rms * yardstick.rms < TOOTHLESS * size:
+                return False
+        return True
+
+
+def _check_defined(probe: Reference, natural: Reference) -> None:
+    if probe.oracle is None or natural.oracle is None:
+        return
+    lost = ~np.isfinite(probe.oracle) & np.isfinite(natural.oracle)
+    if lost.any():
+        raise Skipped("the float64 reference is not finite where it is on the task's own inputs")
+    if not np.array_equal(np.isfinite(probe.native), np.isfinite(probe.oracle)):
+        raise Skipped("the reference overflows in its own precision")
+
+
+def _conditioned(reference: Reference, near: Array, own: Yardstick) -> Yardstick:
+    if reference.oracle is None:
+        stays = near == reference.native
+        if reference.alternative is not None:
+            stays |= near == reference.alternative
+        if not stays.all():
+            raise Skipped("rounding of the inputs alone changes integer outputs")
+        return own
+    return own.wider(measure_yardstick([reference], [near], own.oracle, 1.0))
+
+
+def is_ambiguous_at_ties(prepared: Prepared, task: Task) -> bool:
+    """Whether equal values leave open which integers, or which gradients, are right."""
+    return task.backward or any(not is_real(leaf) for leaf in prepared.outputs.leaves)

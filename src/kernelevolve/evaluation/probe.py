@@ -1,0 +1,57 @@
+"""Records: inputs made for one purpose, and what to compare the outputs with. In the judge."""
+
+import os
+from dataclasses import dataclass
+
+from kernelevolve.core.detector import Detector
+from kernelevolve.evaluation.layout import Array, Layout
+from kernelevolve.evaluation.verify import Reference, Yardstick
+
+
+class Skipped(Exception):
+    """The reference cannot take this probe, or it would tell nothing; the message says why."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A probe that may not have been made yet."""
+
+    name: str
+    detector: Detector
+    what: str
+    """The inputs in words."""
+    advice: str
+    """What a kernel that fails on them should change."""
+
+
+@dataclass
+class Probe:
+    """Inputs, and what to compare the outputs with."""
+
+    plan: Plan
+    inputs: Layout
+    content: Array
+    expected: list[Reference]
+    yardsticks: list[Yardstick]
+    base: int | None = None
+    """The set of the pool that it differs little from, and whose place it takes."""
+    state_fd: int | None = None
+    """State to be loaded for it, where parameters take part."""
+    may_refuse: bool = False
+    """A clear exception is an answer that a user can live with."""
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that it holds."""
+        arrays = [a for e in self.expected for a in (e.native, e.oracle) if a is not None]
+        return self.content.nbytes + sum(a.nbytes for a in arrays)
+
+    @property
+    def alone(self) -> bool:
+        """Whether it lies in memory of its own, not in a slot of the ring."""
+        return self.may_refuse or self.state_fd is not None
+
+    def close(self) -> None:
+        """Free what is outside Python's reach."""
+        if self.state_fd is not None:
+            os.close(self.state_fd)

@@ -1,0 +1,56 @@
+"""Verifies one call of a session on inputs made for a purpose. In the judge."""
+
+from contextlib import closing
+
+from kernelevolve.core.detector import Detector
+from kernelevolve.evaluation.blocks import Block, same
+from kernelevolve.evaluation.layout import Array
+from kernelevolve.evaluation.probe import Probe
+from kernelevolve.evaluation.session import CHANGED, Session
+from kernelevolve.evaluation.verify import Broken
+
+
+def verify(session: Session, probe: Probe) -> None:
+    """Through the same steps as any other verified call.
+
+    Raises:
+        Wrong, Broken: as for any verified call; the detector is the probe's.
+        Failed: it raised.
+    """
+    if probe.alone:
+        _alone(session, probe)
+        return
+    slots = session.slots
+    slot = slots.secret() if probe.base is None else slots.where(probe.base)
+    if probe.base is not None and (slot, probe.base) not in session.called:
+        session.once(slot)
+    slots.stay()
+    session.runner.stop()
+    slots.part(slot)[:] = probe.content
+    try:
+        _call(session, probe, slot, slots.part(slot))
+    finally:
+        session.runner.stop()
+        slots.fill([slot])
+
+
+def _alone(session: Session, probe: Probe) -> None:
+    """In memory of its own, in one more slot behind those that the module has."""
+    slot = len(session.slots) if probe.state_fd is None else 0
+    session.slots.stay()
+    with closing(Block(probe.inputs.nbytes)) as block:
+        memory = block.part(0, probe.content.nbytes)
+        memory[:] = probe.content
+        session.map_slots(block, probe.inputs, 1, keep=slot)
+        _call(session, probe, slot, memory)
+        session.map_slots(block, probe.inputs, 0, keep=slot)
+
+
+def _call(session: Session, probe: Probe, slot: int, memory: Array) -> None:
+    session.probed = probe
+    try:
+        session.once(slot)
+    finally:
+        session.probed = None
+    if not session.prepared.mutates_inputs and not same(memory, probe.content):
+        session.object_to(Broken(Detector.INPUTS, CHANGED))

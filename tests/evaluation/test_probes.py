@@ -1,0 +1,216 @@
+from random import Random
+
+import numpy as np
+import pytest
+
+from kernelevolve.core.detector import Detector
+from kernelevolve.evaluation import lints, nulls
+from kernelevolve.evaluation.domain import read
+
+MATMUL = """
+class Model(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(24, 16))
+    def forward(self, x):
+        return x @ self.weight
+
+def get_inputs():
+    return [torch.randn(8, 24)]
+"""
+FORWARD = """
+class Model(nn.Module):
+    def forward(self, x):
+        return {body}
+
+def get_inputs():
+    return [{inputs}]
+"""
+
+
+def task(body, inputs="torch.randn(16, 24)"):
+    return FORWARD.format(body=body, inputs=inputs)
+
+
+def names(suite, **options):
+    options = {"everything": True, "without": frozenset()} | options
+    return [p.plan.name for p in suite.take(Random(1), options.pop("without"), **options)]
+
+
+def plan(suite, name):
+    return next(p for p in suite.plans if p.name == name)
+
+
+def test_the_reference_passes_its_own_probes(suite_of):
+    suite = suite_of(task("torch.softmax(x, -1)"))
+    assert {"magnitudes", "infinities", "sliced", "mutant-0"} <= set(names(suite))
+    for one in suite.plans:
+        probe = suite.get(one)
+        if probe is not None:
+            assert suite.bench.excess(probe, [e.native for e in probe.expected]) <= 1
+
+
+@pytest.mark.parametrize(
+    ("body", "inputs", "name", "why"),
+    [
+        ("torch.relu(x)", "torch.randn(16, 24)", "nan", "not finite"),
+        ("x.argmax(-1)", "torch.randn(16, 24)", "ties", "ambiguous"),
+        ("x * 2", "torch.randn(16, 24)", "equal-integers", "no input"),
+        ("torch.softmax(x, -1)", "torch.randn(16, 24)", "integers", "not exact"),
+        ("torch.relu(x)", "torch.randn(16, 24)", "integers", "not linear"),
+        ("x.view(-1)", "torch.randn(16, 24)", "transposed", "fails"),
+        ("1 / x.abs().amin(-1)", "torch.randn(2, 24)", "zeros", "not finite"),
+    ],
+)
+def test_what_the_reference_cannot_take_is_skipped_with_the_reason(
+    suite_of, body, inputs, name, why
+):
+    suite = suite_of(task(body, inputs))
+    assert suite.get(plan(suite, name)) is None
+    assert why in suite.skipped[name]
+
+
+def test_where_the_reference_defines_nan_it_is_tried(suite_of):
+    suite = suite_of(task("torch.nan_to_num(x)"))
+    probe = suite.get(plan(suite, "nan"))
+    assert np.isnan(read(probe.inputs.leaves[0], probe.content)).any()
+    assert np.isfinite(probe.expected[0].oracle).all()
+
+
+def test_a_weaker_form_is_used_where_the_strong_one_overflows(suite_of):
+    suite = suite_of(task("torch.exp(x)"))
+    probe = suite.get(plan(suite, "magnitudes"))
+    assert np.isfinite(probe.expected[0].native).all()
+    values = np.abs(read(probe.inputs.leaves[0], probe.content)).max(axis=1)
+    assert values.max() > 3 * values.min()
+
+
+def test_rows_of_all_scales_have_budgets_of_their_own(suite_of):
+    suite = suite_of(task("x * 1.7", "torch.randn(64, 64)"))
+    probe = suite.get(plan(suite, "magnitudes"))
+    values = probe.expected[0].native
+    smallest = np.abs(values).max(axis=1).argmin()
+    off = values.copy()
+    off[smallest] *= np.float32(1.001)
+    assert suite.bench.excess(probe, [off]) > 10
+    assert suite.bench.excess(probe, [values * np.float32(1 + 1e-7)]) <= 1
+
+
+def test_a_conditioned_budget_takes_an_honest_kernel_that_rounds_elsewhere(suite_of):
+    suite = suite_of(task("F.layer_norm(x, (48,))", "torch.randn(64, 48)"))
+    probe = suite.get(plan(suite, "constant-rows"))
+    x = read(probe.inputs.leaves[0], probe.content)
+    mean = np.zeros((64, 1), np.float32)
+    for column in range(48):
+        mean[:, 0] += x[:, column]
+    centred = x - mean * np.float32(1 / 48)
+    found = centred / np.sqrt((centred**2).mean(axis=1, keepdims=True) + np.float32(1e-5))
+    assert suite.bench.excess(probe, [found]) <= 1
+
+
+def test_linear_tasks_are_exact_on_small_integers(suite_of):
+    suite = suite_of(MATMUL)
+    probe = suite.get(plan(suite, "integers"))
+    assert probe.plan.detector is Detector.LINEAR
+    assert probe.state_fd is not None
+    outputs = probe.expected[0].native
+    assert np.array_equal(outputs, np.round(outputs))
+    assert suite.bench.excess(probe, [outputs]) == 0
+    off = outputs.copy()
+    off[3, 3] = np.nextafter(off[3, 3], np.float32(99))
+    assert suite.bench.excess(probe, [off]) == np.inf
+
+
+def test_parameters_are_what_they_were_after_the_integers(suite_of):
+    suite = suite_of(MATMUL)
+    suite.get(plan(suite, "integers"))
+    native, _ = suite.bench.answer(suite.bench.prepared.contents[0])
+    assert np.array_equal(native[0], suite.bench.prepared.expected[0][0].native)
+
+
+def test_an_old_answer_is_far_off_after_a_mutation(suite_of):
+    suite = suite_of(task("F.cross_entropy(x, torch.arange(16))", "torch.randn(16, 1000)"))
+    for number in range(4):
+        probe = suite.get(plan(suite, f"mutant-{number}"))
+        old = [e.native for e in suite.bench.prepared.expected[probe.base]]
+        assert suite.bench.excess(probe, old) >= 4
+        assert not np.array_equal(probe.content, suite.bench.prepared.contents[probe.base])
+
+
+def test_the_choice_is_secret_and_small_but_follows_from_seeds(suite_of):
+    suite = suite_of(task("torch.softmax(x, -1)"))
+
+    def few(seed):
+        found = suite.take(Random(seed), frozenset(), everything=False)
+        return [p.plan.name for p in found]
+
+    assert few(1) == few(1)
+    assert len({tuple(few(seed)) for seed in range(6)}) > 3
+    assert all(len(few(seed)) == 6 for seed in range(3))
+    assert all(few(seed)[0].startswith("mutant") for seed in range(6))
+
+
+def test_switched_off_detectors_make_no_probes(suite_of):
+    suite = suite_of(MATMUL)
+    without = frozenset({Detector.ADVERSARIAL, Detector.METAMORPHIC})
+    assert names(suite, without=without) == ["integers"]
+
+
+def test_the_same_seed_makes_the_same_probes(suite_of):
+    text = task("torch.softmax(x, -1)")
+    one, other, third = suite_of(text, "a"), suite_of(text, "a"), suite_of(text, "b")
+    other.get(plan(other, "ties"))
+    first, again, different = (s.get(plan(s, "outliers")).content for s in (one, other, third))
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, different)
+
+
+@pytest.mark.parametrize(
+    ("body", "null"),
+    [
+        ("x * 0", "zeros"),
+        ("torch.softmax(x, -1).sum(-1)", "ones"),
+        ("torch.softmax(x, -1).mean(-1)", "constant"),
+        ("x + 1e-9 * x.relu()", "input-0"),
+        ("x * float('nan')", "poison"),
+    ],
+)
+def test_tasks_that_need_no_computation_are_found(suite_of, body, null):
+    suite = suite_of(task(body))
+    prepared = suite.bench.prepared
+    kinds = (nulls.passed, nulls.remembered)
+    found = {f.code for kind in kinds for f in kind(prepared, suite.bench.task)}
+    assert f"null-{null}" in found
+
+
+def test_a_widened_tolerance_is_named(suite_of):
+    text = "TOLERANCE = {'rms': 1e9, 'maximum': 1e9}\n" + task("torch.softmax(x, -1)")
+    suite = suite_of(text)
+    (first, *_) = nulls.passed(suite.bench.prepared, suite.bench.task)
+    assert "TOLERANCE" in first.message
+
+
+def test_honest_tasks_pass_no_null(suite_of):
+    for text in (task("torch.softmax(x, -1)"), MATMUL, task("x.sum()"), task("x.argmax(-1)")):
+        suite = suite_of(text)
+        assert not list(nulls.passed(suite.bench.prepared, suite.bench.task))
+        assert not list(nulls.remembered(suite.bench.prepared, suite.bench.task))
+
+
+def test_dead_inputs_and_parameters_are_named(suite_of):
+    text = """
+class Model(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.used = nn.Parameter(torch.ones(24))
+        self.unused = nn.Parameter(torch.ones(24))
+    def forward(self, x, y):
+        return torch.softmax(x * self.used + self.unused.sum(), -1)
+
+def get_inputs():
+    return [torch.randn(8, 24), torch.randn(8, 24)]
+"""
+    found = {f.code: f.message for f in lints.lint(suite_of(text).bench)}
+    assert set(found) == {"input-dead", "parameter-dead"}
+    assert "tensor 1" in found["input-dead"]
+    assert "'unused'" in found["parameter-dead"]
