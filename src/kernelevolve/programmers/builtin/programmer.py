@@ -23,7 +23,7 @@ from kernelevolve.programmers.builtin.moves import (
     merge,
     mutate,
 )
-from kernelevolve.programmers.builtin.render import Model, model_of, render
+from kernelevolve.programmers.builtin.render import Model, model_of, render, said
 from kernelevolve.programmers.builtin.schedule import Plan
 
 CAPTURE = "kernelevolve.programmers.builtin.capture"
@@ -54,7 +54,7 @@ class Builtin:
             step = Step(Plan(), f"left to the library: {model.message}")
         else:
             rng = Random(brief.seed)
-            step = next_step(model, brief, rng) if self.guided else draw(model, brief.tried, rng)
+            step = self._step(model, brief, rng)
         made = render(model, step.plan)
         said = f"{step.reason}; {made.message}" if made.message else step.reason
         return Proposal(
@@ -65,13 +65,18 @@ class Builtin:
             fallback=made.fallback,
         )
 
+    def _step(self, model: Model, brief: Brief, rng: Random) -> Step:
+        try:
+            return next_step(model, brief, rng) if self.guided else draw(model, brief.tried, rng)
+        except Exception as error:  # noqa: BLE001  a gap of the search costs no attempt
+            return Step(Plan(), f"the default plan: {said(error)}")
+
     async def _model(self, task: Task, bench: Workbench) -> Model:
         """The task as captured; kept by the task's content."""
         if task.id not in self.models:
             answer: dict[str, Any] = {"captures": [], "messages": [GRADIENTS]}
             if not task.backward:
-                command, request = [sys.executable, "-m", CAPTURE], _request(task, bench)
-                answer = json.loads(await bench.run(command, json.dumps(request).encode()))
+                answer = await _captured(task, bench)
             if len(self.models) >= KEPT:
                 self.models.pop(next(iter(self.models)))
             model = model_of(answer.get("source", task.source), answer)
@@ -79,6 +84,19 @@ class Builtin:
                 raise ProgrammerError(f"this live module cannot be captured: {model.message}")
             self.models[task.id] = model
         return self.models[task.id]
+
+
+async def _captured(task: Task, bench: Workbench) -> dict[str, Any]:
+    """What `capture` answers; no captures where the task's code ends it."""
+    command, request = [sys.executable, "-m", CAPTURE], _request(task, bench)
+    try:
+        found: dict[str, Any] = json.loads(await bench.run(command, json.dumps(request).encode()))
+    except (ProgrammerError, ValueError) as error:
+        return {
+            "captures": [],
+            "messages": [f"not captured: {' '.join(str(error).split())[-300:]}"],
+        }
+    return found
 
 
 def _request(task: Task, bench: Workbench) -> dict[str, object]:
