@@ -49,7 +49,7 @@ class Builtin:
         if brief.language != "cpp":
             raise ProgrammerError(f"the built-in programmer writes cpp, not {brief.language}")
         async with self.capturing:
-            model = await self._model(brief.task, bench)
+            model = await self._model(brief, bench)
         if model.traced is None:
             step = Step(Plan(), f"left to the library: {model.message}")
         else:
@@ -71,19 +71,21 @@ class Builtin:
         except Exception as error:  # noqa: BLE001  a gap of the search costs no attempt
             return Step(Plan(), f"the default plan: {said(error)}")
 
-    async def _model(self, task: Task, bench: Workbench) -> Model:
+    async def _model(self, brief: Brief, bench: Workbench) -> Model:
         """The task as captured; kept by the task's content."""
-        if task.id not in self.models:
+        task, threads = brief.task, brief.target.threads
+        key = f"{task.id}/{threads}"
+        if key not in self.models:
             answer: dict[str, Any] = {"captures": [], "messages": [GRADIENTS]}
             if not task.backward:
                 answer = await _captured(task, bench)
             if len(self.models) >= KEPT:
                 self.models.pop(next(iter(self.models)))
-            model = model_of(answer.get("source", task.source), answer)
+            model = model_of(answer.get("source", task.source), answer, threads)
             if model.traced is None and not task.source:
                 raise ProgrammerError(f"this live module cannot be captured: {model.message}")
-            self.models[task.id] = model
-        return self.models[task.id]
+            self.models[key] = model
+        return self.models[key]
 
 
 async def _captured(task: Task, bench: Workbench) -> dict[str, Any]:
@@ -128,7 +130,7 @@ def _start(model: Model, brief: Brief, rng: Random) -> Step:
     for plan in (*plans[first:], *plans[:first]):
         if fingerprint(model, plan.model_dump_json()) not in known:
             return Step(plan, "a first guess")
-    return mutate(model, Result(Plan(), None), (), brief.tried, rng)
+    return mutate(model, Result(plans[0], None), (), brief.tried, rng)
 
 
 def _known(model: Model, brief: Brief) -> set[str]:

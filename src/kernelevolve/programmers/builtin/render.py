@@ -30,6 +30,8 @@ class Model:
     """None where it could not be captured."""
     message: str = ""
     """Why not."""
+    threads: int = 1
+    """How many the target has for a kernel."""
 
 
 @dataclass(frozen=True)
@@ -45,10 +47,10 @@ class Rendered:
     """What was left to the library, and why."""
 
 
-def model_of(source: str, answer: Mapping[str, Any]) -> Model:
+def model_of(source: str, answer: Mapping[str, Any], threads: int = 1) -> Model:
     """The task from what `capture` answered; never raises for what it cannot express."""
     try:
-        return Model(source, unify(answer))
+        return Model(source, unify(answer), threads=threads)
     except NotUnified as reason:
         return Model(source, None, str(reason))
     except Exception as error:  # noqa: BLE001  what is not understood is left to the library

@@ -40,7 +40,8 @@ def module_source(
     """
     forward = _forward(traced, setting, parts)
     prepare = _prepare(traced, setting, parts)
-    return _rewritten(source, forward, prepare, setting.plan.flags)
+    threaded = any(isinstance(p, Segment) and p.threaded for p in parts)
+    return _rewritten(source, forward, prepare, setting.plan.flags + threaded * ("-fopenmp",))
 
 
 def _rewritten(
@@ -223,6 +224,7 @@ def _native(setting: Setting, segment: Segment) -> list[str]:
             lines.append(f"{name} = torch.empty({shape}, dtype=torch.{dtype})")
     packed = [f"ready[{name!r}]" for name in segment.packed]
     arguments = [*segment.pointers, *packed, *setting.symbols]
+    arguments += ["torch.get_num_threads()"] if segment.threaded else []
     return [*lines, f"lib.{segment.name}({', '.join(arguments)})"]
 
 
