@@ -20,7 +20,7 @@ from io import BytesIO
 from typing import Any
 
 import torch
-from torch.export.graph_signature import InputKind, OutputKind
+from torch.export.graph_signature import ConstantArgument, InputKind, OutputKind
 
 DTYPES = {
     torch.float32: "f32", torch.float64: "f64", torch.bfloat16: "bf16", torch.float16: "f16",
@@ -157,13 +157,13 @@ def graph_of_program(exported: Any, names: Sequence[str]) -> dict[str, Any]:
                     "type": tensor_type(node.meta.get("val")),
                 }
             )
-    outputs, mutations = results(signature)
+    found = results(signature)
+    slots = found.pop("slots")
     return {
         "placeholders": placeholders,
         "nodes": nodes,
-        "outputs": outputs,
-        "mutations": mutations,
-        "structure": structure(program, len(outputs)),
+        **found,
+        "structure": structure(program, slots),
     }
 
 
@@ -179,31 +179,42 @@ def constant_values(tensor: torch.Tensor) -> Any:
     return [encode(v) for v in tensor.flatten().tolist()]
 
 
-def results(signature: Any) -> tuple[list[str], list[dict[str, str]]]:
-    """Names of the returned values, and of the values that are written back to buffers."""
-    outputs, mutations = [], []
+def results(signature: Any) -> dict[str, Any]:
+    """Returned tensors and plain values, a name for the place of each, and what is written back."""
+    found: dict[str, Any] = {"outputs": [], "plain": [], "mutations": [], "slots": []}
     for spec in signature.output_specs:
-        if spec.kind is OutputKind.USER_OUTPUT:
-            outputs.append(spec.arg.name)
-        elif spec.kind is OutputKind.BUFFER_MUTATION:
-            mutations.append({"name": spec.arg.name, "buffer": str(spec.target)})
-        else:
+        if spec.kind is OutputKind.BUFFER_MUTATION:
+            found["mutations"].append({"name": spec.arg.name, "buffer": str(spec.target)})
+        elif spec.kind is not OutputKind.USER_OUTPUT:
             raise Unsupported(f"an output of kind {spec.kind.name}")
-    return outputs, mutations
+        elif isinstance(spec.arg, ConstantArgument):
+            found["slots"].append(f"plain{len(found['plain'])}")
+            found["plain"].append(plain(spec.arg.value))
+        else:
+            found["slots"].append(f"result{len(found['outputs'])}")
+            found["outputs"].append(spec.arg.name)
+    return found
+
+
+def plain(value: Any) -> Any:
+    """A returned value that is no tensor, as JSON."""
+    if not isinstance(value, bool | int | float | str | None):
+        raise Unsupported(f"a returned value of type {type(value).__name__}")
+    return encode(value)
 
 
 class _Slot:
-    def __init__(self, number: int) -> None:
-        self.number = number
+    def __init__(self, name: str) -> None:
+        self.name = name
 
     def __repr__(self) -> str:
-        return f"result{self.number}"
+        return self.name
 
 
-def structure(program: Any, count: int) -> str:
-    """The tree that forward returns, as Python text over `result0`, `result1`, ..."""
+def structure(program: Any, slots: Sequence[str]) -> str:
+    """The tree that forward returns, as Python text over the names in `slots`."""
     spec = program.call_spec.out_spec
-    return repr(torch.utils._pytree.tree_unflatten([_Slot(i) for i in range(count)], spec))
+    return repr(torch.utils._pytree.tree_unflatten([_Slot(name) for name in slots], spec))
 
 
 def call_with(function: Callable[..., Any], sizes: Mapping[str, Any]) -> Any:

@@ -70,6 +70,7 @@ REASONS = {
     "chain_rows": "blocks of rows that fit the cache with what lies between",
     "algebra": "the order of arithmetic as written",
     "library": "the library's products",
+    "parallel": "threads share what takes longer than waking them",
     "tune": "the compiler's own vectors at full width",
     "cuts": "a value that several places compute may be cheaper in memory",
 }
@@ -96,6 +97,7 @@ def initial_plans(model: Model) -> list[Plan]:
     loops = [Loops(), Loops(unroll=4), Loops(stage=False), Loops(width=8)]
     plans = [Plan(loops=x) for x in loops]
     plans += [Plan(chains=False), Plan(library=True), Plan(prologues=True), Plan(algebra=False)]
+    plans = [p.model_copy(update={"parallel": model.threads > 1}) for p in plans]
     seen: dict[str, Plan] = {}
     for plan in plans:
         seen.setdefault(fingerprint(model, plan.model_dump_json()), plan)
@@ -156,7 +158,7 @@ def merge(first: Plan, second: Plan, rng: Random) -> Plan:
 def _random(model: Model, rng: Random) -> Iterator[Step]:
     for _ in range(50):
         loops = Loops(**{name: rng.choice(v) for name, v in LOOP_CHOICES.items()})
-        plan = Plan(loops=loops, **{name: rng.choice(v) for name, v in PLAN_CHOICES.items()})
+        plan = Plan(loops=loops, **{n: rng.choice(v) for n, v in _plan_choices(model).items()})
         plan = plan.model_copy(update={"cuts": _random_cuts(model, plan, rng)})
         yield Step(_with_random_products(model, plan, rng), "drawn at random")
 
@@ -235,24 +237,30 @@ def _with_product(plan: Plan, region: Contraction, schedule: ContractionSchedule
 
 def _loop_steps(model: Model, plan: Plan, limit: Limit) -> Iterator[Step]:
     asked = ORDER.get(limit, ORDER["cache"])
-    rest = [n for n in (*LOOP_CHOICES, *PLAN_CHOICES) if n not in asked]
+    choices = _plan_choices(model)
+    rest = [n for n in (*LOOP_CHOICES, *choices) if n not in asked]
     for name in (*asked, *rest):
-        for plan_to in _changes(plan, name):
+        for plan_to in _changes(plan, name, choices):
             yield Step(plan_to, f"{limit} limit: {REASONS[name]}")
     for cut in _cuts(model, plan):
         cuts = tuple(sorted({*plan.cuts} ^ {cut}))
         yield Step(plan.model_copy(update={"cuts": cuts}), REASONS["cuts"])
 
 
-def _changes(plan: Plan, name: str) -> Iterator[Plan]:
+def _plan_choices(model: Model) -> dict[str, tuple[Any, ...]]:
+    """What a plan may choose from for this model; threads where there are several."""
+    return PLAN_CHOICES | ({"parallel": (True, False)} if model.threads > 1 else {})
+
+
+def _changes(plan: Plan, name: str, choices: dict[str, tuple[Any, ...]]) -> Iterator[Plan]:
     if name in LOOP_CHOICES:
-        now, choices = getattr(plan.loops, name), LOOP_CHOICES[name]
-        order = sorted(choices, key=lambda v: abs(choices.index(v) - choices.index(now)))
+        now, able = getattr(plan.loops, name), LOOP_CHOICES[name]
+        order = sorted(able, key=lambda v: abs(able.index(v) - able.index(now)))
         for value in order[1:]:
             loops = plan.loops.model_copy(update={name: value})
             yield plan.model_copy(update={"loops": loops})
         return
-    for value in PLAN_CHOICES[name]:
+    for value in choices[name]:
         if value != getattr(plan, name):
             yield plan.model_copy(update={name: value})
 

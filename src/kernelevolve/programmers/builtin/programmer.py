@@ -23,7 +23,7 @@ from kernelevolve.programmers.builtin.moves import (
     merge,
     mutate,
 )
-from kernelevolve.programmers.builtin.render import Model, model_of, render
+from kernelevolve.programmers.builtin.render import Model, model_of, render, said
 from kernelevolve.programmers.builtin.schedule import Plan
 
 CAPTURE = "kernelevolve.programmers.builtin.capture"
@@ -49,12 +49,12 @@ class Builtin:
         if brief.language != "cpp":
             raise ProgrammerError(f"the built-in programmer writes cpp, not {brief.language}")
         async with self.capturing:
-            model = await self._model(brief.task, bench)
+            model = await self._model(brief, bench)
         if model.traced is None:
             step = Step(Plan(), f"left to the library: {model.message}")
         else:
             rng = Random(brief.seed)
-            step = next_step(model, brief, rng) if self.guided else draw(model, brief.tried, rng)
+            step = self._step(model, brief, rng)
         made = render(model, step.plan)
         said = f"{step.reason}; {made.message}" if made.message else step.reason
         return Proposal(
@@ -65,20 +65,40 @@ class Builtin:
             fallback=made.fallback,
         )
 
-    async def _model(self, task: Task, bench: Workbench) -> Model:
+    def _step(self, model: Model, brief: Brief, rng: Random) -> Step:
+        try:
+            return next_step(model, brief, rng) if self.guided else draw(model, brief.tried, rng)
+        except Exception as error:  # noqa: BLE001  a gap of the search costs no attempt
+            return Step(Plan(), f"the default plan: {said(error)}")
+
+    async def _model(self, brief: Brief, bench: Workbench) -> Model:
         """The task as captured; kept by the task's content."""
-        if task.id not in self.models:
+        task, threads = brief.task, brief.target.threads
+        key = f"{task.id}/{threads}"
+        if key not in self.models:
             answer: dict[str, Any] = {"captures": [], "messages": [GRADIENTS]}
             if not task.backward:
-                command, request = [sys.executable, "-m", CAPTURE], _request(task, bench)
-                answer = json.loads(await bench.run(command, json.dumps(request).encode()))
+                answer = await _captured(task, bench)
             if len(self.models) >= KEPT:
                 self.models.pop(next(iter(self.models)))
-            model = model_of(answer.get("source", task.source), answer)
+            model = model_of(answer.get("source", task.source), answer, threads)
             if model.traced is None and not task.source:
                 raise ProgrammerError(f"this live module cannot be captured: {model.message}")
-            self.models[task.id] = model
-        return self.models[task.id]
+            self.models[key] = model
+        return self.models[key]
+
+
+async def _captured(task: Task, bench: Workbench) -> dict[str, Any]:
+    """What `capture` answers; no captures where the task's code ends it."""
+    command, request = [sys.executable, "-m", CAPTURE], _request(task, bench)
+    try:
+        found: dict[str, Any] = json.loads(await bench.run(command, json.dumps(request).encode()))
+    except (ProgrammerError, ValueError) as error:
+        return {
+            "captures": [],
+            "messages": [f"not captured: {' '.join(str(error).split())[-300:]}"],
+        }
+    return found
 
 
 def _request(task: Task, bench: Workbench) -> dict[str, object]:
@@ -110,7 +130,7 @@ def _start(model: Model, brief: Brief, rng: Random) -> Step:
     for plan in (*plans[first:], *plans[:first]):
         if fingerprint(model, plan.model_dump_json()) not in known:
             return Step(plan, "a first guess")
-    return mutate(model, Result(Plan(), None), (), brief.tried, rng)
+    return mutate(model, Result(plans[0], None), (), brief.tried, rng)
 
 
 def _known(model: Model, brief: Brief) -> set[str]:

@@ -282,6 +282,8 @@ class Puller:
         used = frozenset(t.axis for w in where for t in w.terms)
         if any(w.jumps for w in where):
             raise Cut(node)
+        if all(node.inputs[0].shape[dim].is_const(1) for dim in node.attr[1]):
+            return self._only(node, where)
         if self.outer is None and not self.within:
             self.outer = used
         if used != self.outer:
@@ -295,6 +297,16 @@ class Puller:
         reduction = Reduction(f"r{len(self.reductions)}", kind, body, node.dtype)
         self.reductions.append((reduction, axes))
         return Ref(node.dtype, reduction.name)
+
+    def _only(self, node: Node, where: Where) -> Expr:
+        """A reduction over one element."""
+        (kind, dims), (source,) = node.attr, node.inputs
+        if kind.startswith("arg"):
+            return Const(node.dtype, 0)
+        rest = iter(where)
+        at = tuple(ZERO if d in dims else next(rest) for d in range(len(source.shape)))
+        value = self.pull(source, at)
+        return value if value.dtype == node.dtype else Call(node.dtype, "cast", (value,))
 
     def _cheaper_cut(self, node: Node, used: frozenset[str]) -> Node:
         """Inside another reduction's body, its operand is smaller memory than many results."""

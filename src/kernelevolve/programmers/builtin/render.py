@@ -30,6 +30,8 @@ class Model:
     """None where it could not be captured."""
     message: str = ""
     """Why not."""
+    threads: int = 1
+    """How many the target has for a kernel."""
 
 
 @dataclass(frozen=True)
@@ -45,12 +47,14 @@ class Rendered:
     """What was left to the library, and why."""
 
 
-def model_of(source: str, answer: Mapping[str, Any]) -> Model:
+def model_of(source: str, answer: Mapping[str, Any], threads: int = 1) -> Model:
     """The task from what `capture` answered; never raises for what it cannot express."""
     try:
-        return Model(source, unify(answer))
+        return Model(source, unify(answer), threads=threads)
     except NotUnified as reason:
         return Model(source, None, str(reason))
+    except Exception as error:  # noqa: BLE001  what is not understood is left to the library
+        return Model(source, None, said(error))
 
 
 @dataclass(frozen=True)
@@ -124,14 +128,22 @@ def render(model: Model, plan: Plan) -> Rendered:
         setting, algebraic = setting_of(model, plan)
         parts = segments(setting)
         text = module_source(model.source, model.traced, setting, parts)
+        kernel = kernel_source(setting, parts)
     except (NotPartitioned, NoRule, NoClass) as reason:
         return _fallback(model, str(reason))
-    kernel = kernel_source(setting, parts)
+    except Exception as error:  # noqa: BLE001  what is not understood is left to the library
+        return _fallback(model, said(error))
     if not kernel:
         return _fallback(model, "every operator is left to the library")
     left = [p.code for p in parts if not isinstance(p, Segment)]
     files = {"model.py": text, "kernel.cpp": kernel}
     return Rendered(files, False, algebraic, "; ".join(left)[:400])
+
+
+def said(error: Exception) -> str:
+    """One line about something that this programmer did not foresee."""
+    first = (str(error).strip().splitlines() or [""])[0]
+    return f"not understood: {type(error).__name__}: {first}"[:300]
 
 
 def _fallback(model: Model, reason: str) -> Rendered:

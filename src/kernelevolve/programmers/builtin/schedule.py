@@ -43,6 +43,8 @@ class Plan(Record):
     """Apply what comes before a product while packing its operands."""
     algebra: bool = True
     """Use rewrites that change the order of arithmetic (re-association and the like)."""
+    parallel: bool = False
+    """Divide regions with enough work among the threads that torch may use."""
     library: bool = False
     """Leave products to the library."""
     huge_pages: bool = True

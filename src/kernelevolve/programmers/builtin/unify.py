@@ -209,8 +209,11 @@ class Traced:
     placeholders: tuple[Placeholder, ...]
     operations: tuple[Operation, ...]
     outputs: tuple[str, ...]
+    plain: tuple[Any, ...]
+    """Returned values that are no tensors: numbers, Sizes, strings and None."""
     mutations: tuple[Mapping[str, str], ...]
     structure: str
+    """Python text of what forward returns, over `result0`, `plain0` and so on."""
     workloads: int
 
     @property
@@ -264,6 +267,9 @@ def _unified(captures: list[Any], real: int) -> Traced:
         placeholders=tuple(placeholders),
         operations=tuple(operations),
         outputs=tuple(first["outputs"]),
+        plain=tuple(
+            merge.plain(list(p)) for p in zip(*(c["plain"] for c in captures), strict=True)
+        ),
         mutations=tuple(first["mutations"]),
         structure=first["structure"],
         workloads=real,
@@ -316,6 +322,13 @@ class _Merge:
             kwargs={k: self.value([n["kwargs"][k] for n in same]) for k in first["kwargs"]},
             type=self.type([n["type"] for n in same]),
         )
+
+    def plain(self, same: list[Any]) -> Any:
+        """A returned value; text of C++ cannot be returned."""
+        value = self.value(same)
+        if isinstance(value, str) and not isinstance(same[0], str):
+            raise NotUnified("a returned number depends on the sizes")
+        return value
 
     def type(self, same: list[Any]) -> Any:
         first = same[0]

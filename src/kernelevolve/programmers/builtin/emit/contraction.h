@@ -5,15 +5,11 @@
 #define APART static __attribute__((noinline, noclone))
 extern "C" void* aligned_alloc(usize, usize);
 extern "C" void free(void*);
-#ifdef _OPENMP
-extern "C" int omp_get_max_threads(void);
-IN int64_t threads() { return omp_get_max_threads(); }
-#else
-IN int64_t threads() { return 1; }
-#endif
 IN int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 IN int64_t round_up(int64_t a, int64_t to) { return (a + to - 1) / to * to; }
 IN int64_t pitch_of(int64_t count) { return (count | 31) + 1 + 16; }  // an odd number of 64-byte lines of floats
+
+constexpr int64_t PER_PRODUCT = 20;  // picoseconds, roughly
 
 // Memory of this thread that lives from call to call, one piece per slot.
 struct Piece { void* at; usize bytes; };
@@ -347,7 +343,7 @@ static inline Part rows_part(int64_t batch, int64_t rows, int64_t block, int64_t
 
 template <class P> static void contract(const P& p, const typename P::T* ready) {
   if (!P::PARALLEL) return serial(p, Part{0, p.batch(), 0, p.M(), 0, p.N()}, ready);
-  const int64_t parts = threads();
+  const int64_t parts = workers(p.batch() * p.M() * p.N() * p.K() * PER_PRODUCT);
 #pragma omp parallel for schedule(static, 1) num_threads((int)parts)
   for (int64_t at = 0; at < parts; ++at) serial(p, part_of(p, at, parts), ready);
 }

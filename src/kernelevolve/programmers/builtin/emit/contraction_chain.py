@@ -183,7 +183,10 @@ class _Writer:
         """The loops over parts, batch and row blocks."""
         sizes = [f"int64_t {'' if not capture else 'given_'}{s}" for s in self.symbols]
         head = ", ".join([*self._parameters(), f"const {self.scalar}* ready", *sizes])
-        parts = "threads()" if self.schedule.parallel else "1"
+        volume = " + ".join(
+            f"batch_ * rows_ * {c.n.size.expr} * {c.k.size.expr}" for c in self.products
+        )
+        parts = f"workers(({volume}) * PER_PRODUCT)" if self.schedule.parallel else "1"
         pragma = "#pragma omp parallel for schedule(static, 1) num_threads((int)parts)"
         m = self.head.m.size.expr
         lines = [

@@ -25,6 +25,14 @@ from kernelevolve.programmers.builtin.emit.expr import BYTES, STORAGE, prelude
 from kernelevolve.programmers.builtin.emit.mapreduce import emit_map_reduce
 from kernelevolve.programmers.builtin.emit.scan import emit_scan
 from kernelevolve.programmers.builtin.emit.steps import Chained, Step, pointers, reads, writes
+from kernelevolve.programmers.builtin.emit.threads import (
+    Divisible,
+    part_of,
+    shared_axis,
+    shared_function,
+    threads_prelude,
+    worth,
+)
 from kernelevolve.programmers.builtin.ir import (
     Buffer,
     Contraction,
@@ -56,6 +64,8 @@ class Segment:
     """Buffers that live and die inside."""
     packed: tuple[str, ...]
     """Steps whose weights `prepare` packs; their packed tensors follow the pointers."""
+    threaded: bool = False
+    """Some of its steps are shared by threads, how many of which is its last argument."""
 
     def packing(self) -> list[Contraction | Chained]:
         """The steps of `packed`."""
@@ -90,7 +100,15 @@ def schedule_of(setting: Setting, region: Contraction) -> ContractionSchedule:
         chosen = replace(guess, fixed=guess.fixed and len(products) == 1)
     if chosen.ahead and not weight:
         chosen = replace(chosen, ahead=False)
+    chosen = replace(chosen, parallel=threaded(setting, region))
     return legal(region, replace(chosen, width=setting.plan.loops.width))
+
+
+def threaded(setting: Setting, step: Step) -> bool:
+    """Tell whether the threads share a step."""
+    if not setting.plan.parallel or not worth(step):
+        return False
+    return not isinstance(step, MapReduce | Scan) or shared_axis(step) is not None
 
 
 def is_weight(setting: Setting, region: Contraction) -> bool:
@@ -124,7 +142,8 @@ def _segment(setting: Setting, name: str, run: Sequence[Region], kept: set[str])
     packed = [s.name for s in steps if _packs(setting, s)]
     pointers = [b for b in read if b not in written] + [b for b in written if b in kept]
     internal = [b for b in written if b not in kept]
-    return Segment(name, tuple(steps), tuple(pointers), tuple(internal), tuple(packed))
+    shared = any(threaded(setting, s) for s in steps)
+    return Segment(name, tuple(steps), tuple(pointers), tuple(internal), tuple(packed), shared)
 
 
 def _steps(setting: Setting, run: Sequence[Region], kept: set[str]) -> list[Step]:
@@ -159,7 +178,7 @@ def _chained(setting: Setting, chain: Chain) -> Chained:
         rows=setting.plan.chain_rows or guess.rows,
         stages=tuple(schedules),
         fixed=guess.fixed,
-        parallel=any(s.parallel for s in schedules),
+        parallel=setting.plan.parallel and any(worth(s) for s in products),
     )
     return Chained(f"chain_{products[0].name}", chain.stages, chain.local, schedule)
 
@@ -179,6 +198,8 @@ def kernel_source(setting: Setting, parts: Sequence[Segment | Opaque]) -> str:
     if not native:
         return ""
     text = [prelude(setting.plan.loops.width, setting.plan.fast_math)]
+    if any(p.threaded for _, p in native):
+        text.insert(0, threads_prelude())
     steps = [(own, s) for own, p in native for s in p.steps]
     if any(isinstance(s, Contraction | Chained) for _, s in steps):
         text.append(contraction_prelude())
@@ -199,6 +220,18 @@ def _function(setting: Setting, region: Step, number: int) -> str:
         return source + _measure(setting, region)
     assert isinstance(region, MapReduce | Scan)
     parameters = _parameters(setting, region) + [f"int64_t {s}" for s in setting.symbols]
+    axis = shared_axis(region) if threaded(setting, region) else None
+    if axis is None:
+        return _loops(setting, region, region.name, parameters, number)
+    part = [*parameters, "int64_t from_", "int64_t count_"]
+    arguments = [*_arguments(region), *setting.symbols]
+    inner = _loops(setting, part_of(region, axis), f"{region.name}_part", part, number)
+    return inner + shared_function(region, axis, parameters, arguments)
+
+
+def _loops(
+    setting: Setting, region: Divisible, name: str, parameters: Sequence[str], number: int
+) -> str:
     body = (
         emit_map_reduce(region, setting.plan.loops)
         if isinstance(region, MapReduce)
@@ -206,7 +239,7 @@ def _function(setting: Setting, region: Step, number: int) -> str:
     )
     slot = f"enum {{ SLOT = {number * SLOTS_EACH} }};"
     lines = "\n".join(f"  {line}" for line in [slot, *body])
-    return f"static void {region.name}({', '.join(parameters)}) {{\n{lines}\n}}\n"
+    return f"static void {name}({', '.join(parameters)}) {{\n{lines}\n}}\n"
 
 
 def _measure(setting: Setting, region: Contraction | Chained) -> str:
@@ -225,6 +258,11 @@ def _parameters(setting: Setting, region: Region) -> list[str]:
     return read + [f"{STORAGE[setting.dtypes[b]]}* __restrict {b}" for b in written]
 
 
+def _arguments(region: Region) -> list[str]:
+    written = writes(region)
+    return [b for b in reads(region) if b not in written] + list(written)
+
+
 def _entry(setting: Setting, segment: Segment) -> str:
     """The function that Python calls."""
     written = {b for s in segment.steps for b in writes(s)}
@@ -235,7 +273,9 @@ def _entry(setting: Setting, segment: Segment) -> str:
     for step in segment.packing():
         parameters.append(f"const {STORAGE[accumulated(step)]}* {step.name}_ready")
     parameters += [f"int64_t {s}" for s in setting.symbols]
+    parameters += ["int64_t threads_"] if segment.threaded else []
     lines = [f'extern "C" void {segment.name}({", ".join(parameters)}) {{']
+    lines += ["  allowed = threads_;"] if segment.threaded else []
     lines += _arena(setting, segment)
     if setting.plan.huge_pages:
         for name in segment.pointers:
@@ -289,6 +329,5 @@ def _call(setting: Setting, segment: Segment, region: Step) -> str:
         ready = f"{region.name}_ready" if region.name in segment.packed else "nullptr"
         names = [*pointers(region), ready]
     else:
-        written = writes(region)
-        names = [b for b in reads(region) if b not in written] + list(written)
+        names = _arguments(region)
     return f"{region.name}({', '.join([*names, *setting.symbols])})"

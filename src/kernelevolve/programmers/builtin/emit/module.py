@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import isfinite
 
 from kernelevolve.programmers.builtin.ahead import held_name
@@ -40,7 +40,8 @@ def module_source(
     """
     forward = _forward(traced, setting, parts)
     prepare = _prepare(traced, setting, parts)
-    return _rewritten(source, forward, prepare, setting.plan.flags)
+    threaded = any(isinstance(p, Segment) and p.threaded for p in parts)
+    return _rewritten(source, forward, prepare, setting.plan.flags + threaded * ("-fopenmp",))
 
 
 def _rewritten(
@@ -52,7 +53,9 @@ def _rewritten(
     tree = ast.parse(source)
     model = next((n for n in tree.body if isinstance(n, ast.ClassDef) and n.name == "Model"), None)
     if model is None:
-        raise NoClass("no class Model")
+        if forward is not None:
+            raise NoClass("no class Model")
+        return f"{source}\nModelNew = Model\n"
     body = [n for n in tree.body if not _is_named(n, NOT_FOR_CANDIDATES)]
     head, rest = _docstring_and_imports(body)
     model.name = "ModelNew"
@@ -136,7 +139,7 @@ def _bound(p: Placeholder) -> str:
         return f"{p.name} = {p.source}.contiguous()"
     if p.lifted:
         shape, dtype = tuple(int(s.expr) for s in p.type.shape), TORCH[p.type.dtype]
-        numbers = ", ".join(repr(v) if isfinite(v) else f"float('{v}')" for v in p.numbers)
+        numbers = ", ".join(_plain(v) for v in p.numbers)
         return f"{p.name} = torch.tensor([{numbers}], dtype=torch.{dtype}).view({shape})"
     return f"{p.name} = {reach(p.source)}"
 
@@ -164,10 +167,33 @@ def _forward(traced: Traced, setting: Setting, parts: Sequence[Segment | Opaque]
         lines += [part.code] if isinstance(part, Opaque) else _native(setting, part)
     for buffer, name in setting.partition.mutations:
         lines.append(f"{reach(buffer)}.copy_({name})")
-    text = traced.structure
-    for number, result in reversed(list(enumerate(_results(setting)))):
-        text = text.replace(f"result{number}", result)
-    return [*lines, f"return {text}"]
+    return [*lines, f"return {_returned(traced, setting)}"]
+
+
+def _returned(traced: Traced, setting: Setting) -> str:
+    """Python text of what forward returns."""
+    texts = {f"result{i}": text for i, text in enumerate(_results(setting))}
+    texts |= {f"plain{i}": _plain(value) for i, value in enumerate(traced.plain)}
+    tree = ast.parse(traced.structure, mode="eval")
+    return ast.unparse(_Filled(texts).visit(tree))
+
+
+def _plain(value: Size | float | str | None) -> str:
+    """Python text of a value that is no tensor."""
+    if isinstance(value, Size):
+        return python(value)
+    return f"float('{value}')" if isinstance(value, float) and not isfinite(value) else repr(value)
+
+
+class _Filled(ast.NodeTransformer):
+    """Puts expressions where names stand."""
+
+    def __init__(self, texts: Mapping[str, str]) -> None:
+        self.texts = texts
+
+    def visit_Name(self, node: ast.Name) -> ast.expr:
+        text = self.texts.get(node.id)
+        return node if text is None else ast.parse(text, mode="eval").body
 
 
 def _held(setting: Setting) -> list[str]:
@@ -198,6 +224,7 @@ def _native(setting: Setting, segment: Segment) -> list[str]:
             lines.append(f"{name} = torch.empty({shape}, dtype=torch.{dtype})")
     packed = [f"ready[{name!r}]" for name in segment.packed]
     arguments = [*segment.pointers, *packed, *setting.symbols]
+    arguments += ["torch.get_num_threads()"] if segment.threaded else []
     return [*lines, f"lib.{segment.name}({', '.join(arguments)})"]
 
 

@@ -187,6 +187,22 @@ template <class V> IN int64_t where_best(V value, vi64 at, bool largest) {  // t
 #define TIMES [](auto a, auto b) { return a * b; }
 #define MOST [](auto a, auto b) { return vmax(a, b); }
 #define LEAST [](auto a, auto b) { return vmin(a, b); }
+#ifndef WORTH
+#define WORTH 0
+#endif
+#ifdef _OPENMP
+extern "C" int omp_get_max_threads(void);
+static thread_local int64_t allowed;  // what the caller may use; 0: as many as OpenMP would
+IN int64_t threads() { return allowed ? allowed : omp_get_max_threads(); }
+#else
+IN int64_t threads() { return 1; }
+#endif
+IN int64_t workers(int64_t picoseconds) { return picoseconds < WORTH ? 1 : threads(); }
+struct Share { int64_t from, count; };
+IN Share share(int64_t n, int64_t unit, int64_t at, int64_t parts) {
+  const int64_t units = (n + unit - 1) / unit, from = units * at / parts * unit, to = units * (at + 1) / parts * unit;
+  return {from, (to < n ? to : n) - from};
+}
 extern "C" int madvise(void*, usize, int);
 template <class T> inline void large_pages(T* p, int64_t n) {  // a hint: 2 MiB pages inside [p, p + n)
   const usize page = 1 << 21, from = ((usize)p + page - 1) / page * page, to = (usize)(p + n) / page * page;
