@@ -1,6 +1,6 @@
 """The composition root: wires the parts of one run, and offers the verbs that front ends share."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from secrets import token_hex
@@ -26,6 +26,8 @@ from kernelevolve.doctor import Doctor, examine
 from kernelevolve.results import Best, Result
 from kernelevolve.search.journal import Journal
 from kernelevolve.search.loop import Search
+from kernelevolve.testing.redteam import suite
+from kernelevolve.testing.redteam.suite import Outcome, Scoreboard
 from kernelevolve.wiring import Machine, Parts, policy_of, programmer_of, text_of
 
 __all__ = ["Best", "Cleaned", "Doctor", "Result"]
@@ -173,6 +175,36 @@ def export(run: str, folder: Path, store: str | None, number: int | None = None)
 def doctor(config: RunConfig) -> Doctor:
     """What this machine can do, what is missing, and how even its clock is."""
     return examine(config, lambda: _same_twice(config))
+
+
+def redteam(
+    config: RunConfig,
+    *,
+    classes: Sequence[str] = (),
+    names: Sequence[str] = (),
+    ablate: bool = False,
+    begin: Callable[[Sequence[suite.Case]], object] = len,
+    observe: Callable[[Outcome], object] = lambda outcome: None,
+) -> Scoreboard:
+    """Have the harness judge the suite of exploits and honest kernels.
+
+    Args:
+        config: target, language, threads and store are used.
+        classes: rows (`B2`) or letters (`B`) of the catalogue; all where empty.
+        names: of fixtures; all where empty.
+        ablate: also judge the exploits with their defence switched off.
+        begin: called with all cases before the first is judged.
+        observe: called with each outcome.
+
+    Raises:
+        UsageError: nothing in the suite is called so, or the configuration cannot be used.
+    """
+    wanted = suite.cases(classes=classes, names=names, ablate=ablate)
+    parts = Parts.of(config)
+    begin(wanted)
+    with Machine(parts, config, {}.__getitem__, baselines=("eager",)) as machine:
+        judged = suite.run(machine.harness, parts.target, config.language, wanted, observe)
+        return machine.loop.run(judged)
 
 
 def clean(store: str | None, older_than_days: float, everything: bool, dry_run: bool) -> Cleaned:

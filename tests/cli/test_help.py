@@ -20,6 +20,7 @@ COMMANDS = {
     "check",
     "doctor",
     "clean",
+    "redteam",
 }
 
 
