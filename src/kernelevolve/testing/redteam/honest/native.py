@@ -244,7 +244,8 @@ TABLE = (
         task="argmax",
         does="Writes indices and flags; the first of equal values and NaN win, as in torch.",
         kernel="""
-            extern "C" void arg(const float* x, long* index, bool* positive, long rows, long width) {
+            extern "C" void arg(const float* x, long* index, bool* positive,
+                                long rows, long width) {
               for (long r = 0; r < rows; r++, x += width, positive += width) {
                 long best = 0;
                 for (long i = 0; i < width; i++) {
