@@ -27,7 +27,7 @@ from kernelevolve.results import Best, Result
 from kernelevolve.search.journal import Journal
 from kernelevolve.search.loop import Search
 from kernelevolve.testing.redteam import suite
-from kernelevolve.testing.redteam.suite import Outcome, Scoreboard
+from kernelevolve.testing.redteam.suite import Case, Outcome, Scoreboard
 from kernelevolve.wiring import Machine, Parts, policy_of, programmer_of, text_of
 
 __all__ = ["Best", "Cleaned", "Doctor", "Result"]
@@ -179,29 +179,20 @@ def doctor(config: RunConfig) -> Doctor:
 
 def redteam(
     config: RunConfig,
-    *,
-    classes: Sequence[str] = (),
-    names: Sequence[str] = (),
-    ablate: bool = False,
-    begin: Callable[[Sequence[suite.Case]], object] = len,
+    wanted: Sequence[Case],
     observe: Callable[[Outcome], object] = lambda outcome: None,
 ) -> Scoreboard:
     """Have the harness judge the suite of exploits and honest kernels.
 
     Args:
         config: target, language, threads and store are used.
-        classes: rows (`B2`) or letters (`B`) of the catalogue; all where empty.
-        names: of fixtures; all where empty.
-        ablate: also judge the exploits with their defence switched off.
-        begin: called with all cases before the first is judged.
+        wanted: what `kernelevolve.testing.redteam.suite.cases` selected.
         observe: called with each outcome.
 
     Raises:
-        UsageError: nothing in the suite is called so, or the configuration cannot be used.
+        UsageError: the configuration cannot be used.
     """
-    wanted = suite.cases(classes=classes, names=names, ablate=ablate)
     parts = Parts.of(config)
-    begin(wanted)
     with Machine(parts, config, {}.__getitem__, baselines=("eager",)) as machine:
         judged = suite.run(machine.harness, parts.target, config.language, wanted, observe)
         return machine.loop.run(judged)

@@ -13,6 +13,7 @@ from rich.table import Table
 from kernelevolve import app
 from kernelevolve.cli.options import Settings, examples, with_settings
 from kernelevolve.cli.reply import DONE, FELL_SHORT, STDERR, Reply
+from kernelevolve.testing.redteam import suite
 from kernelevolve.testing.redteam.record import Exploit
 from kernelevolve.testing.redteam.suite import Case, Kind, Outcome, Scoreboard
 
@@ -49,30 +50,20 @@ def redteam(
 ) -> Reply:
     """Judge the suite of exploits, their defused twins and honest kernels on this machine."""
     config = settings.config()
-    progress = Progress()
+    wanted = suite.cases(classes=classes or (), names=name or (), ablate=ablate)
+    progress = Progress(wanted)
     with Live(console=STDERR, get_renderable=progress.render, refresh_per_second=4):
-        found = app.redteam(
-            config,
-            classes=classes or (),
-            names=name or (),
-            ablate=ablate,
-            begin=progress.begin,
-            observe=progress.observe,
-        )
+        found = app.redteam(config, wanted, progress.observe)
     return Reply(found.dump(), _render(found), DONE if found.clean else FELL_SHORT)
 
 
 class Progress:
     """The scoreboard while it fills."""
 
-    def __init__(self) -> None:
-        self.wanted: Counter[tuple[str, Kind]] = Counter()
+    def __init__(self, cases: Sequence[Case]) -> None:
+        self.wanted = Counter((_letter(case), case.kind) for case in cases)
         self.passed: Counter[tuple[str, Kind]] = Counter()
         self.failed: list[Outcome] = []
-
-    def begin(self, cases: Sequence[Case]) -> None:
-        """All that will be judged."""
-        self.wanted.update((_letter(case), case.kind) for case in cases)
 
     def observe(self, outcome: Outcome) -> None:
         """One verdict."""
