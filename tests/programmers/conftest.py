@@ -65,8 +65,10 @@ def assert_close(new: Any, reference: Any, oracle: Any) -> None:
     assert torch.equal(new.isnan(), reference.isnan())
     finite = oracle.isfinite() & reference.isfinite()
     assert torch.equal(new[~finite].nan_to_num(), reference[~finite].nan_to_num())
+    kind = reference.dtype
     new, reference, oracle = (t.double()[finite] for t in (new, reference, oracle))
-    ulp = torch.finfo(torch.float32).eps * float(oracle.abs().max()) if oracle.numel() else 0.0
+    eps = max(torch.finfo(t).eps for t in (torch.float32, kind))
+    ulp = eps * float(oracle.abs().max()) if oracle.numel() else 0.0
     mine, theirs = (new - oracle).abs(), (reference - oracle).abs()
     if oracle.numel():
         assert float(mine.max()) <= max(8 * float(theirs.max()), 2 * ulp)
@@ -74,9 +76,22 @@ def assert_close(new: Any, reference: Any, oracle: Any) -> None:
         assert rms[0] <= max(4 * rms[1], 2 * ulp)
 
 
+def change(module: Any) -> None:
+    """Other weights, and other buffers that are still good for variances."""
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.1)
+        for buffer in module.buffers():
+            if buffer.is_floating_point():
+                buffer.uniform_(0.5, 2.0)
+
+
 @pytest.fixture
 def check(tmp_path: Path) -> Callable[..., Rendered]:
-    """Render a task, build it, and compare it with the reference at many sizes."""
+    """Render a task, build it, and compare it with the reference at many sizes.
+
+    Twice at each: as constructed, without a call of `prepare`; then with other weights and one.
+    """
 
     def run(
         body: str,
@@ -96,18 +111,18 @@ def check(tmp_path: Path) -> Callable[..., Rendered]:
             torch.manual_seed(7)
             init = call_with(task["get_init_inputs"], sizes) if "get_init_inputs" in task else []
             reference, new = task["Model"](*init), new_class(*init)
-            with torch.no_grad():
-                for p in reference.parameters():
-                    p.add_(torch.randn_like(p) * 0.1)
+            if mode:
+                reference.train(mode == "train")
+                new.train(mode == "train")
+            for again in (False, True):
+                change(reference)
                 new.load_state_dict(reference.state_dict())
-                if mode:
-                    reference.train(mode == "train")
-                    new.train(mode == "train")
-                if hasattr(new, "prepare"):
+                if again and hasattr(new, "prepare"):
                     new.prepare()
-                inputs = call_with(task["get_inputs"], sizes)
-                oracle = copy.deepcopy(reference).double()(*widened(inputs))
-                assert_close(new(*inputs), reference(*inputs), oracle)
+                with torch.no_grad():
+                    inputs = call_with(task["get_inputs"], sizes)
+                    oracle = copy.deepcopy(reference).double()(*widened(inputs))
+                    assert_close(new(*inputs), reference(*inputs), oracle)
             after = new.state_dict()
             for name, value in reference.state_dict().items():
                 assert torch.allclose(after[name], value, rtol=1e-5, atol=1e-6), name
