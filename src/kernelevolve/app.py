@@ -193,7 +193,8 @@ def redteam(
         UsageError: the configuration cannot be used.
     """
     parts = Parts.of(config)
-    with Machine(parts, config, {}.__getitem__, baselines=("eager",)) as machine:
+    blobs: dict[str, bytes] = {}
+    with Machine(parts, config, blobs.__getitem__, baselines=("eager",)) as machine:
         judged = suite.run(machine.harness, parts.target, config.language, wanted, observe)
         return machine.loop.run(judged)
 

@@ -32,6 +32,8 @@ class Fixture:
     """For the compiler."""
     stage: Stage = Stage.BENCHMARK
     """How far it is judged."""
+    seconds: float = 20.0
+    """Limit of one command to its runner."""
 
     def candidate(self, language: str, *, cheating: bool = True) -> Candidate:
         """Its files: a line marked `cheat` is in the exploit only, `honest` in the twin only."""
@@ -61,8 +63,6 @@ class Exploit(Fixture):
     """Why its defence cannot be switched off; empty where it can."""
     says: str = ""
     """What the verdict's message must contain."""
-    seconds: float = 20.0
-    """Limit of one command to its runner."""
 
     WALLS: ClassVar = "it runs into a wall of the sandbox, which stands for every runner"
 

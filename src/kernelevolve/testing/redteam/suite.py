@@ -9,6 +9,7 @@ from importlib import import_module
 from secrets import token_hex
 from typing import Any, Literal
 
+from kernelevolve.core.detector import Detector
 from kernelevolve.core.errors import HarnessError, UsageError
 from kernelevolve.core.evaluation import Evaluation, Stage
 from kernelevolve.core.job import Job, Limits
@@ -32,17 +33,21 @@ class Case:
     def job(self, spec: TargetSpec, language: str) -> Job:
         """For the harness."""
         fixture = self.fixture
-        ablated = self.kind == "ablated" and isinstance(fixture, Exploit)
-        seconds = fixture.seconds if isinstance(fixture, Exploit) else 20.0
         return Job(
             task=task(fixture.task),
             candidate=fixture.candidate(language, cheating=self.kind != "twin"),
             target=spec,
             stage=fixture.stage,
             seed=token_hex(16),
-            limits=Limits(run_seconds=seconds, memory_bytes=4 << 30),
-            without=fixture.switched_off if ablated else frozenset(),
+            limits=Limits(run_seconds=fixture.seconds, memory_bytes=4 << 30),
+            without=self._without,
         )
+
+    @property
+    def _without(self) -> frozenset[Detector]:
+        if self.kind == "ablated" and isinstance(self.fixture, Exploit):
+            return self.fixture.switched_off
+        return frozenset()
 
 
 @dataclass(frozen=True)
@@ -184,7 +189,7 @@ async def run(
     spec: TargetSpec,
     language: str,
     wanted: Sequence[Case],
-    observe: Callable[[Outcome], None] = lambda outcome: None,
+    observe: Callable[[Outcome], object] = lambda outcome: None,
 ) -> Scoreboard:
     """Judge the cases task by task, so that each task is admitted once, and equal jobs once.
 
