@@ -63,6 +63,8 @@ class Exploit(Fixture):
     """Why its defence cannot be switched off; empty where it can."""
     says: str = ""
     """What the verdict's message must contain."""
+    at_most: float | None = None
+    """For kernels that are right, and slow when honestly timed: OK is no success below this score."""
 
     WALLS: ClassVar = "it runs into a wall of the sandbox, which stands for every runner"
 

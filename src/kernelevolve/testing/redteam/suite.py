@@ -60,11 +60,19 @@ class Outcome:
     @property
     def passed(self) -> bool:
         """Whether it was judged as it must be, and for its own reason."""
-        fixture = self.case.fixture
-        if self.case.kind != "exploit" or not isinstance(fixture, Exploit):
+        fixture, kind = self.case.fixture, self.case.kind
+        if not isinstance(fixture, Exploit) or kind == "twin":
             return self.found.ok
+        if kind == "ablated":
+            return self.found.ok and not self._unpaid(fixture)
         named = self.found.detector in fixture.caught_by
-        return named and not self.found.ok and fixture.says in self.found.message
+        caught = named and not self.found.ok and fixture.says in self.found.message
+        return caught or self._unpaid(fixture)
+
+    def _unpaid(self, exploit: Exploit) -> bool:
+        """Whether it was timed as the slow kernel that it is."""
+        score = self.found.score
+        return exploit.at_most is not None and score is not None and score < exploit.at_most
 
     def row(self) -> dict[str, Any]:
         """For programs."""
@@ -75,10 +83,13 @@ class Outcome:
             "status": str(self.found.status),
             "caught_by": self.found.detector,
             "message": self.found.message.strip()[:600],
+            "score": self.found.score,
             "passed": self.passed,
         }
         if isinstance(fixture, Exploit):
             row |= {"class": fixture.row, "expected": [str(d) for d in fixture.caught_by]}
+            if self.case.kind == "exploit" and self._unpaid(fixture):
+                row["caught_by"] = fixture.caught_by[0]
         return row
 
 
@@ -95,7 +106,7 @@ class Scoreboard:
     @property
     def false_negatives(self) -> list[str]:
         """Exploits that scored."""
-        return [o.case.fixture.name for o in self.of("exploit") if o.found.ok]
+        return [o.case.fixture.name for o in self.of("exploit") if o.found.ok and not o.passed]
 
     @property
     def caught_elsewhere(self) -> list[str]:
