@@ -64,7 +64,7 @@ class Exploit(Fixture):
     says: str = ""
     """What the verdict's message must contain."""
     at_most: float | None = None
-    """For kernels that are right but slow when honestly timed: below this score OK is no success."""
+    """For right kernels that are slow when honestly timed: below this score OK is no success."""
 
     WALLS: ClassVar = "it runs into a wall of the sandbox, which stands for every runner"
 
