@@ -1,8 +1,9 @@
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import pytest
 
 from kernelevolve.core.candidate import Candidate, SourceFile
+from kernelevolve.core.detector import Detector
 from kernelevolve.core.evaluation import Evaluation, Stage
 from kernelevolve.core.job import Admission, Job, Limits
 from kernelevolve.core.target import TargetSpec
@@ -37,6 +38,7 @@ class Bench:
         model: str,
         stage: Stage = Stage.VERIFY,
         seed: str = "1",
+        without: Collection[Detector] = (),
         **limits: float,
     ) -> Evaluation:
         files = (SourceFile(path="model.py", text=HEAD + model),)
@@ -46,6 +48,7 @@ class Bench:
             target=SPEC,
             stage=stage,
             seed=seed,
+            without=frozenset(without),
             limits=Limits(**{"run_seconds": 20, **limits}),
         )
         return self.loop.run(self.harness.evaluate(job))

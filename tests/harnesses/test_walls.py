@@ -6,7 +6,7 @@ import torch
 
 from kernelevolve.core.evaluation import Status
 from kernelevolve.evaluation import sandbox
-from kernelevolve.evaluation.processes import descendants
+from kernelevolve.evaluation.tree import descendants
 
 pytestmark = [
     pytest.mark.needs_sandbox,

@@ -11,6 +11,9 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from kernelevolve.core.candidate import Candidate, SourceFile  # noqa: E402
+from kernelevolve.core.task import Task, Workload  # noqa: E402
+from kernelevolve.languages.cpp import Cpp  # noqa: E402
 from kernelevolve.programmers.builtin.render import (  # noqa: E402
     Model,
     Rendered,
@@ -76,6 +79,15 @@ def assert_close(new: Any, reference: Any, oracle: Any) -> None:
         assert rms[0] <= max(4 * rms[1], 2 * ulp)
 
 
+def flags(made: Rendered, source: str) -> list[str]:
+    """Tripwires that it touches; one that leaves everything to library calls has no kernel."""
+    files = tuple(SourceFile(path=name, text=text) for name, text in made.files.items())
+    task = Task(name="task", source=source, workloads=(Workload(name="default"),))
+    found = Cpp().screen(Candidate(language="cpp", files=files), task)
+    whole = {"no_kernel", "resubmitted"} if "kernel.cpp" not in made.files else set()
+    return [f"{flag.rule} {flag.where}: {flag.reason}" for flag in found if flag.rule not in whole]
+
+
 def change(module: Any) -> None:
     """Other weights, and other buffers that are still good for variances."""
     with torch.no_grad():
@@ -104,6 +116,7 @@ def check(tmp_path: Path) -> Callable[..., Rendered]:
 
         source = HEAD + body
         made = render(captured(source, workloads, mode), plan or Plan())
+        assert flags(made, source) == []
         new_class = loaded(made, tmp_path)
         task: dict[str, Any] = {}
         exec(source, task)  # noqa: S102

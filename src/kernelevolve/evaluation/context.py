@@ -47,13 +47,18 @@ class Context:
     standard: tuple[str, ...]
     baseline: str | None
     fork: Fork
+    seed: str
+    """Names the pool: the same seed gives the same inputs and parameters, in whatever order."""
     random: Random
+    """For what need not be repeated: the baselines' slots."""
     perturb: bool = True
     findings: list[Finding] = field(default_factory=list)
     works: dict[str, Work] = field(default_factory=dict)
     rooms: dict[str, Room] = field(default_factory=dict)
     prepared: dict[str, Prepared] = field(default_factory=dict)
     baselines: dict[str, dict[str, tuple[float, ...]]] = field(default_factory=dict)
+    noise: dict[str, float] = field(default_factory=dict)
+    """Workload to what its eager baseline differs from itself by, measured twice."""
     runners: dict[str, Runner] = field(default_factory=dict)
     sessions: dict[tuple[str, str], Session] = field(default_factory=dict)
 
@@ -115,8 +120,9 @@ class Context:
             self._estimate(runner, workload)
             room = self._room(workload)
             self.rooms[name] = room
+            random = Random(f"{self.seed}/{self.perturb}/{name}")
             made = Preparation(
-                runner, self.task, workload, self.random, room.slots, self.perturb, room.float64
+                runner, self.task, workload, random, room.slots, self.perturb, room.float64
             ).run()
             self.prepared[name] = made
             for finding in made.findings:
@@ -227,8 +233,10 @@ class Context:
     def measure_baselines(self, workload: Workload, plan: Plan) -> dict[str, tuple[float, ...]]:
         """Cached samples by baseline."""
         if workload.name not in self.baselines:
-            samples = benchmark.measure(self.all_sessions(workload), plan)
-            self.baselines[workload.name] = {k: tuple(v) for k, v in samples.us.items()}
+            sessions = self.all_sessions(workload)
+            samples = benchmark.measure({**sessions, benchmark.AGAIN: sessions["eager"]}, plan)
+            self.noise[workload.name] = benchmark.noise(samples.us)
+            self.baselines[workload.name] = {k: tuple(samples.us[k]) for k in sessions}
         return self.baselines[workload.name]
 
     def best_baseline(self, workload: Workload) -> float:

@@ -21,7 +21,7 @@ from kernelevolve.core.evaluation import (
     Status,
     Timing,
 )
-from kernelevolve.core.job import Job
+from kernelevolve.core.job import Job, Seeds
 from kernelevolve.core.task import Workload
 from kernelevolve.evaluation import benchmark, lease, physics, sandbox
 from kernelevolve.evaluation.context import Context
@@ -34,6 +34,10 @@ from kernelevolve.evaluation.wire import Malformed
 
 SETS = 3
 CONFIRM_SETS = 8
+UNREADABLE = (
+    "this machine does not let the judge read a runner's memory (process_vm_readv): outputs were "
+    "copied by the runner after the clock had stopped, and no call midway could be verified"
+)
 MEMORY_SIGNS = ("bad_alloc", "can't allocate memory", "Cannot allocate memory", "MemoryError")
 
 
@@ -93,6 +97,8 @@ class Trial:
                 stack.callback(runner.close)
                 cores, threads = list(self.job.target.cores), self.job.target.threads
                 runner.ask("setup", self._seconds, cores=cores, threads=threads)
+                if not runner.peeks:
+                    self.remarks.append(UNREADABLE)
             with self._clock("load"):
                 prepared = [self._load(runner, w) for w in workloads]
                 self.resident = runner.memory()[0]
@@ -111,6 +117,11 @@ class Trial:
     @property
     def _confirming(self) -> bool:
         return self.job.stage is Stage.CONFIRM
+
+    @property
+    def _thorough(self) -> bool:
+        """Everything is verified that can be."""
+        return self._confirming or self.job.audit == "high"
 
     def _workloads(self) -> tuple[Workload, ...]:
         return self.job.task.workloads if self._confirming else self.job.task.shown
@@ -199,7 +210,8 @@ class Trial:
         )
         self.sessions[prepared.workload.name] = session
         session.attach()
-        sets = CONFIRM_SETS if self._confirming else SETS
+        session.thorough = self.job.audit == "high"
+        sets = CONFIRM_SETS if self._thorough else SETS
         self.first_us[prepared.workload.name] = session.verify(sets)
 
     def _time(self, runner: Runner, workloads: tuple[Workload, ...]) -> Evaluation:
@@ -234,15 +246,20 @@ class Trial:
         session = self.sessions[workload.name]
         subjects = {"candidate": session, **rivals}
         before = sum(s.timed for s in subjects.values())
+        session.aside.clear()
         if self._confirming:
-            samples = benchmark.measure(subjects, benchmark.CONFIRM)
-            baselines = {k: tuple(v) for k, v in samples.us.items() if k != "candidate"}
+            twice = {**subjects, benchmark.AGAIN: rivals["eager"]}
+            samples = benchmark.measure(twice, benchmark.CONFIRM)
+            noise = benchmark.noise(samples.us)
+            baselines = {k: tuple(samples.us[k]) for k in rivals}
         else:
             best = self.context.best_baseline(workload)
             samples = benchmark.measure(subjects, benchmark.SEARCH, {"eager": 2}, best)
+            noise = self.context.noise[workload.name]
             cached = self.context.baselines[workload.name]
             baselines = benchmark.drifted(cached, "eager", samples.us["eager"])
         session.finish()
+        session.check_aside(rivals["eager"].aside, self.job.target.threads)
         windows = (sum(s.timed for s in subjects.values()) - before) * 1e3
         self._spend("windows", windows)
         self._spend("benchmark", -windows)
@@ -258,6 +275,7 @@ class Trial:
             session,
             samples.us["candidate"],
             baselines,
+            noise=noise,
             warm=session.ring.nbytes <= cache,
             setup_us=self.setup_us[workload.name],
             first_us=self.first_us[workload.name],
@@ -286,7 +304,7 @@ class Trial:
         diagnosis: Diagnosis | None = None,
     ) -> Evaluation:
         for session in self.sessions.values():
-            if any("strides" in v.flags for v in session.verifiers.values()):
+            if any("strides" in v.flags for v in session.comparison.verifiers.values()):
                 self.flags["strides"] = "an output's strides differ from row-major order"
         if self.job.task.tolerance.widened:
             self.flags["widened_tolerance"] = "the task's error budget is looser than the default"
@@ -303,7 +321,7 @@ class Trial:
             flags=tuple(Flag(rule=k, reason=v) for k, v in self.flags.items()),
             remarks=(*sandbox.remark(), *self.remarks, *self._missing_baselines()),
             stages_ms={k: round(v, 3) for k, v in self.stages_ms.items()},
-            seed=self.job.seed,
+            seed=str(Seeds(self.context.seed, self.job.seed)),
             device_seconds=self.device_seconds,
         )
 
@@ -315,7 +333,7 @@ class Trial:
     def _errors(self) -> tuple[ErrorReport, ...]:
         reports = []
         for name, session in self.sessions.items():
-            for verifier in session.verifiers.values():
+            for verifier in session.comparison.verifiers.values():
                 names = paths(verifier.layout.tree)
                 for index, worst in verifier.worst.items():
                     reports.append(

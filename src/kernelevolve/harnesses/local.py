@@ -93,6 +93,8 @@ class LocalHarness:
         if not build.ok or job.stage is Stage.BUILD:
             return _built(build, flags, spent)
         waiting = time.perf_counter()
+        if flags and Detector.SCREEN not in job.without:
+            job = job.model_copy(update={"audit": "high"})
         verdict = await self._judged(job, build)
         total = (time.perf_counter() - waiting) * 1e3
         stages = spent | verdict.stages_ms
