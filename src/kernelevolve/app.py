@@ -1,6 +1,6 @@
 """The composition root: wires the parts of one run, and offers the verbs that front ends share."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from secrets import token_hex
@@ -27,6 +27,8 @@ from kernelevolve.replaying import Recording
 from kernelevolve.results import Best, Result
 from kernelevolve.search.journal import Journal
 from kernelevolve.search.loop import Search
+from kernelevolve.testing.redteam import suite
+from kernelevolve.testing.redteam.suite import Case, Outcome, Scoreboard
 from kernelevolve.wiring import Machine, Parts, policy_of, programmer_of, text_of
 
 __all__ = ["Best", "Cleaned", "Doctor", "Result"]
@@ -195,6 +197,28 @@ def export(run: str, folder: Path, store: str | None, number: int | None = None)
 def doctor(config: RunConfig) -> Doctor:
     """What this machine can do, what is missing, and how even its clock is."""
     return examine(config, lambda: _same_twice(config))
+
+
+def redteam(
+    config: RunConfig,
+    wanted: Sequence[Case],
+    observe: Callable[[Outcome], object] = lambda outcome: None,
+) -> Scoreboard:
+    """Have the harness judge the suite of exploits and honest kernels.
+
+    Args:
+        config: target, language, threads and store are used.
+        wanted: what `kernelevolve.testing.redteam.suite.cases` selected.
+        observe: called with each outcome.
+
+    Raises:
+        UsageError: the configuration cannot be used.
+    """
+    parts = Parts.of(config)
+    blobs: dict[str, bytes] = {}
+    with Machine(parts, config, blobs.__getitem__, baselines=("eager",)) as machine:
+        judged = suite.run(machine.harness, parts.target, config.language, wanted, observe)
+        return machine.loop.run(judged)
 
 
 def clean(store: str | None, older_than_days: float, everything: bool, dry_run: bool) -> Cleaned:

@@ -21,6 +21,7 @@ COMMANDS = {
     "check",
     "doctor",
     "clean",
+    "redteam",
 }
 
 

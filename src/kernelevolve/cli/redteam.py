@@ -1,0 +1,114 @@
+"""`redteam`: does this machine's harness catch what it must, and nothing else."""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Annotated, Optional
+
+import typer
+from rich.console import Group, RenderableType
+from rich.live import Live
+from rich.markup import escape
+from rich.table import Table
+
+from kernelevolve import app
+from kernelevolve.cli.options import Settings, examples, with_settings
+from kernelevolve.cli.reply import DONE, FELL_SHORT, STDERR, Reply
+from kernelevolve.testing.redteam import suite
+from kernelevolve.testing.redteam.record import Exploit
+from kernelevolve.testing.redteam.suite import Case, Kind, Outcome, Scoreboard
+
+KINDS: tuple[Kind, ...] = ("exploit", "twin", "ablated", "honest")
+HEADS = ("exploits caught", "twins ok", "score when ablated", "honest ok")
+
+
+def register(cli: typer.Typer) -> None:
+    """Add this file's command."""
+    cli.command(
+        epilog=examples(
+            "kernelevolve redteam",
+            "kernelevolve redteam --class B --ablate",
+            "kernelevolve redteam --name lazy-tuple --json",
+        )
+    )(redteam)
+
+
+@with_settings("target", "language", "threads", "store")
+def redteam(
+    settings: Settings,
+    classes: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option("--class", metavar="ROW", help="A class or row: B or B2. May be repeated."),
+    ] = None,
+    name: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option("--name", help="One fixture by its name. May be repeated."),
+    ] = None,
+    ablate: Annotated[
+        bool,
+        typer.Option("--ablate", help="Also judge each exploit with its detectors switched off."),
+    ] = False,
+) -> Reply:
+    """Judge the suite of exploits, their defused twins and honest kernels on this machine."""
+    config = settings.config()
+    wanted = suite.cases(classes=classes or (), names=name or (), ablate=ablate)
+    progress = Progress(wanted)
+    with Live(console=STDERR, get_renderable=progress.render, refresh_per_second=4):
+        found = app.redteam(config, wanted, progress.observe)
+    return Reply(found.dump(), _render(found), DONE if found.clean else FELL_SHORT)
+
+
+class Progress:
+    """The scoreboard while it fills."""
+
+    def __init__(self, cases: Sequence[Case]) -> None:
+        self.wanted = Counter((_letter(case), case.kind) for case in cases)
+        self.passed: Counter[tuple[str, Kind]] = Counter()
+        self.failed: list[Outcome] = []
+
+    def observe(self, outcome: Outcome) -> None:
+        """One verdict."""
+        if outcome.passed:
+            self.passed[_letter(outcome.case), outcome.case.kind] += 1
+        else:
+            self.failed.append(outcome)
+
+    def render(self) -> RenderableType:
+        """One row per class, and the failures."""
+        table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
+        table.add_column("class")
+        for head in HEADS:
+            table.add_column(head, justify="right")
+        for letter in sorted({letter for letter, _ in self.wanted}):
+            table.add_row(letter, *(self._share(letter, kind) for kind in KINDS))
+        return Group(table, *map(_failure, self.failed[-12:]))
+
+    def _share(self, letter: str, kind: Kind) -> str:
+        wanted = self.wanted[letter, kind]
+        return f"{self.passed[letter, kind]} / {wanted}" if wanted else ""
+
+
+def _letter(case: Case) -> str:
+    return case.fixture.letter if isinstance(case.fixture, Exploit) else "honest"
+
+
+def _failure(outcome: Outcome) -> str:
+    case, found = outcome.case, outcome.found
+    verdict = "scored OK" if found.ok else f"{found.status} by {found.detector or 'nobody'}"
+    first = found.message.strip().partition("\n")[0][:160]
+    return f"[red]{case.kind}[/red] {escape(case.fixture.name)}: {verdict}: {escape(first)}"
+
+
+def _render(found: Scoreboard) -> RenderableType:
+    parts = [
+        f"{len(found.of('exploit'))} exploits: {len(found.false_negatives)} false negatives, "
+        f"{len(found.caught_elsewhere)} caught for another reason",
+        f"{len(found.of('honest'))} honest kernels and {len(found.of('twin'))} defused twins: "
+        f"{len(found.false_positives)} false positives",
+    ]
+    if found.of("ablated"):
+        parts.append(
+            f"{len(found.of('ablated'))} exploits without their detectors: "
+            f"{len(found.not_ablated)} still did not score"
+        )
+    failed = [o for o in found.outcomes if not o.passed]
+    return Group(*parts, *map(_failure, failed))

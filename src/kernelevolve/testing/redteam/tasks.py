@@ -1,0 +1,151 @@
+"""The tasks that fixtures are for: few and small, so that each is admitted and measured once."""
+
+from functools import cache
+
+from kernelevolve import taskfile
+from kernelevolve.core.task import Task
+from kernelevolve.testing.redteam.record import HEAD, variant
+
+TASKS = {
+    "softmax": """
+        class Model(nn.Module):
+            def forward(self, x):
+                return torch.softmax(x, -1)
+
+        def get_inputs():
+            return [torch.randn(64, 96)]
+    """,
+    "relu": """
+        class Model(nn.Module):
+            def forward(self, x):
+                return torch.relu(x)
+
+        def get_inputs():
+            return [torch.randn(64, 96)]
+    """,
+    "norm_gelu": """
+        class Model(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.norm = nn.LayerNorm(96)
+
+            def forward(self, x):
+                return F.gelu(self.norm(x))
+
+        def get_inputs():
+            return [torch.randn(48, 96)]
+    """,
+    "matmul": """
+        class Model(nn.Module):
+            def forward(self, x, w, b):
+                return x @ w + b
+
+        def get_inputs():
+            return [torch.randn(48, 64), torch.randn(64, 40), torch.randn(40)]
+    """,
+    "linear": """
+        class Model(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.linear = nn.Linear(64, 48)
+
+            def forward(self, x):
+                return self.linear(x)
+
+        def get_inputs():
+            return [torch.randn(32, 64)]
+    """,
+    "chain": """
+        class Model(nn.Module):
+            def forward(self, x):
+                total = torch.cumsum(x, -1)
+                return total, total.mean(-1)
+
+        def get_inputs():
+            return [torch.randn(32, 80)]
+    """,
+    "argmax": """
+        class Model(nn.Module):
+            def forward(self, x):
+                return {"index": x.argmax(-1), "positive": x > 0}
+
+        def get_inputs():
+            return [torch.randn(64, 90)]
+    """,
+    "batchnorm": """
+        MODE = "train"
+
+        class Model(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.norm = nn.BatchNorm1d(24)
+
+            def forward(self, x):
+                return self.norm(x)
+
+        def get_inputs():
+            return [torch.randn(64, 24)]
+    """,
+    "backward": """
+        BACKWARD = True
+
+        class Model(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.linear = nn.Linear(24, 16)
+
+            def forward(self, x):
+                return torch.tanh(self.linear(x))
+
+        def get_inputs():
+            return [torch.randn(16, 24)]
+    """,
+    "sizes": """
+        WORKLOADS = {"small": {"rows": 16, "width": 64}, "large": {"rows": 96, "width": 128}}
+        HELD_OUT = {"odd": {"rows": 13, "width": 61}}
+
+        class Model(nn.Module):
+            def forward(self, x):
+                return F.silu(x) * x.sum(-1, keepdim=True)
+
+        def get_inputs(rows, width):
+            return [torch.randn(rows, width)]
+    """,
+    "repeats": """
+        TOLERANCE = {"bitwise_repeats": True}
+
+        class Model(nn.Module):
+            def forward(self, x):
+                return torch.softmax(x, -1)
+
+        def get_inputs():
+            return [torch.randn(24, 64)]
+    """,
+    "large": """
+        class Model(nn.Module):
+            def forward(self, x):
+                return torch.relu(x) * 2
+
+        def get_inputs():
+            return [torch.randn(1200, 1000)]
+    """,
+    "downcast": """
+        PRECISION = "downcast"
+
+        class Model(nn.Module):
+            def forward(self, x, w):
+                return x @ w
+
+        def get_inputs():
+            return [torch.randn(32, 64), torch.randn(64, 32)]
+    """,
+}
+
+
+@cache
+def task(name: str) -> Task:
+    """One of `TASKS`."""
+    text = HEAD + "\n" + variant(TASKS[name], cheating=True)
+    if "get_init_inputs" not in text:
+        text += "\n\ndef get_init_inputs():\n    return []\n"
+    return taskfile.parse(name, text)
