@@ -1,8 +1,11 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from kernelevolve.core.evaluation import Build
 from kernelevolve.core.target import Bandwidth, Peaks, TargetSpec
+from kernelevolve.core.task import Workload
 from kernelevolve.evaluation import benchmark, physics
 from kernelevolve.evaluation.physics import Work
 
@@ -73,3 +76,17 @@ def test_diagnosis_names_the_binding_limit(work, us, limit):
     assert 0 < (found.fraction or 0) <= 1
     assert found.remarks == ("kernel.cpp:3: missed",)
     assert "µs" in found.sentence
+
+
+def test_a_noisy_machine_leaves_an_interval_above_nothing():
+    record = benchmark.timing(
+        SimpleNamespace(prepared=SimpleNamespace(workload=Workload(name="w"))),
+        [10.0, 11.0, 12.0],
+        {"eager": [20.0, 21.0, 22.0]},
+        warm=True,
+        setup_us=0.0,
+        first_us=0.0,
+        memory=0,
+        noise=3.0,
+    )
+    assert 0 < record.low < record.speedup < record.high

@@ -106,7 +106,7 @@ class ModelNew(nn.Module):
         return {RIGHT}
 """
 CHEATS = [
-    (ANSWERS_EARLY, {Detector.SETTLED, Detector.OUTSIDE_WORK}),
+    (ANSWERS_EARLY, {Detector.SETTLED, Detector.OUTSIDE_WORK, Detector.TIMED_CALLS}),
     (FILLS_LATER, {Detector.SETTLED, Detector.TIMED_CALLS}),
     (LAST_CALL_ONLY, {Detector.TIMED_CALLS}),
     (COUNTS_AT_THE_END, {Detector.TIMED_CALLS}),

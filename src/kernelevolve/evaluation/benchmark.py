@@ -197,7 +197,7 @@ def timing(
         samples_us=tuple(candidate),
         baselines_us={name: tuple(values) for name, values in baselines.items()},
         speedup=interval.value,
-        low=min(interval.low, interval.value * (1.0 - noise)),
+        low=min(interval.low, interval.value / (1.0 + noise)),
         high=max(interval.high, interval.value * (1.0 + noise)),
         setup_us=setup_us,
         first_call_us=first_us,

@@ -35,7 +35,7 @@ AUDITED_SHARE = 0.3
 BUSY = 0.02
 """More of a window than this in which something else had the core spoils its figures."""
 ASTRAY = 0.25
-LIES = 2
+LIES = 6
 """So many windows whose count of ended calls lags behind their time by more are no chance."""
 
 
