@@ -57,7 +57,7 @@ class Lane:
 
     def __init__(self, setup: LaneSetup) -> None:
         self.setup = setup
-        self.group = cgroup.Group(setup.limits.processes)
+        self.group = cgroup.Group(setup.limits.processes, setup.limits.memory_bytes)
         self._parents = {name: self._start(name) for name in ("reference", "candidate")}
         self._contexts: dict[str, Context] = {}
 
@@ -66,7 +66,8 @@ class Lane:
         builds = Path(self.setup.builds)
         if name == "candidate":
             walls = Walls(readable=[builds], ends_itself=True)
-            return WarmParent(name, walls, self.setup.environment, [*PRELOAD, language])
+            environment = {**self.setup.environment, "TORCHINDUCTOR_COMPILE_THREADS": "1"}
+            return WarmParent(name, walls, environment, [*PRELOAD, language])
         compiled = Path(self.setup.compiled)
         walls = Walls(writable=[compiled], everything=True, ends_itself=True)
         extra = {
@@ -87,7 +88,8 @@ class Lane:
         """A runner that sees no build but its own."""
         cpu = int(40 * limits.run_seconds) * self.setup.spec.threads
         hidden = self.setup.builds
-        runner = self._parents["candidate"].fork(limits, build.folder, hidden, cpu)
+        watched = not self.group.bounds >= {"pids", "memory"}
+        runner = self._parents["candidate"].fork(limits, build.folder, hidden, cpu, watched=watched)
         self.group.add(runner.init)
         runner.go()
         return runner

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from kernelevolve import registry
 from kernelevolve.core.evaluation import Build
 from kernelevolve.core.task import Task
-from kernelevolve.evaluation import modules
+from kernelevolve.evaluation import modules, state
 from kernelevolve.evaluation.layout import Layout
 from kernelevolve.evaluation.modules import Subject
 from kernelevolve.evaluation.tensors import Memory, Unsupported, flatten, layout_of
@@ -67,6 +67,10 @@ class Runner:
         for option, value in KEEP_FREED_MEMORY:
             LIBC.mallopt(option, value)
         return {}
+
+    def do_state(self, body: Request, fds: Sequence[int]) -> Reply:
+        """Flags and settings of this process, for the judge to compare."""
+        return {"state": state.snapshot()}
 
     def do_load(self, body: Request, fds: Sequence[int]) -> Reply:
         """A candidate: build folder, language, and the reference's state in shared memory."""

@@ -24,10 +24,11 @@ from kernelevolve.core.evaluation import (
 from kernelevolve.core.job import Job
 from kernelevolve.core.task import Workload
 from kernelevolve.evaluation import benchmark, lease, physics, sandbox
+from kernelevolve.evaluation.census import Watch
 from kernelevolve.evaluation.context import Context
 from kernelevolve.evaluation.layout import paths
 from kernelevolve.evaluation.pool import Prepared, Refused
-from kernelevolve.evaluation.processes import Ended, Failed, Late, Runner
+from kernelevolve.evaluation.processes import CLOSED, Ended, Failed, Late, Runner
 from kernelevolve.evaluation.session import Session
 from kernelevolve.evaluation.verify import Broken, Wrong
 from kernelevolve.evaluation.wire import Malformed
@@ -93,16 +94,32 @@ class Trial:
                 stack.callback(runner.close)
                 cores, threads = list(self.job.target.cores), self.job.target.threads
                 runner.ask("setup", self._seconds, cores=cores, threads=threads)
+            with self._clock("state"):
+                watch = Watch(runner, self._seconds) if self._checks_state else None
             with self._clock("load"):
                 prepared = [self._load(runner, w) for w in workloads]
                 self.resident = runner.memory()[0]
             with self._clock("verify"):
                 for one in prepared:
                     self._verify(runner, one)
+            self._note_state(watch, "verification")
         if self.job.stage not in TIMED:
             return self._evaluation(Status.OK)
         self.stage = self.job.stage
-        return self._time(runner, workloads)
+        timings = self._time(runner, workloads)
+        with self._judged():
+            self._note_state(watch, "the timed calls")
+        with self._clock("profile"):
+            diagnosis = self._diagnosis(timings)
+        return self._evaluation(Status.OK, timings=tuple(timings), diagnosis=diagnosis)
+
+    @property
+    def _checks_state(self) -> bool:
+        return Detector.STATE not in self.job.without
+
+    def _note_state(self, watch: Watch | None, calls: str) -> None:
+        with self._clock("state"):
+            self.flags |= watch.notes(calls) if watch else {}
 
     @property
     def _seconds(self) -> float:
@@ -202,7 +219,7 @@ class Trial:
         sets = CONFIRM_SETS if self._confirming else SETS
         self.first_us[prepared.workload.name] = session.verify(sets)
 
-    def _time(self, runner: Runner, workloads: tuple[Workload, ...]) -> Evaluation:
+    def _time(self, runner: Runner, workloads: tuple[Workload, ...]) -> list[Timing]:
         timings: list[Timing] = []
         for workload in workloads:
             with self._clock("baselines"):
@@ -218,9 +235,7 @@ class Trial:
                 held.__exit__(None, None, None)
                 self.device_seconds += time.monotonic() - begun
             self._check_physics(workload, timings[-1].median_us)
-        with self._clock("profile"):
-            diagnosis = self._diagnosis(timings)
-        return self._evaluation(Status.OK, timings=tuple(timings), diagnosis=diagnosis)
+        return timings
 
     def _rivals(self, workload: Workload) -> dict[str, Session]:
         if self._confirming:
@@ -345,6 +360,10 @@ def _raised(error: Any) -> Verdict:
 
 def _ended(error: Ended) -> Verdict:
     said = f"\n{error.log}" if error.log else ""
+    if error.why == CLOSED:
+        return Verdict(Status.REJECTED, Detector.PROTOCOL, f"{CLOSED}{said}")
+    if error.why:
+        return Verdict(Status.REJECTED, Detector.LIMITS, f"{error.why}{said}")
     if any(sign in error.log for sign in MEMORY_SIGNS):
         return Verdict(
             Status.OUT_OF_MEMORY, Detector.LIMITS, f"the process ran out of memory{said}"
