@@ -21,7 +21,7 @@ from kernelevolve.core.job import Admission, Finding, Job, Limits
 from kernelevolve.core.record import Record
 from kernelevolve.core.target import TargetSpec
 from kernelevolve.core.task import Task
-from kernelevolve.evaluation import admission, cgroup
+from kernelevolve.evaluation import admission, cgroup, sanitize
 from kernelevolve.evaluation.context import Context, reference_limits
 from kernelevolve.evaluation.processes import Ended, Failed, Late, Lost, Runner, WarmParent
 from kernelevolve.evaluation.sandbox import Walls
@@ -64,10 +64,11 @@ class Lane:
     def _start(self, name: str) -> WarmParent:
         language = f"kernelevolve.languages.{self.setup.language}"
         builds = Path(self.setup.builds)
-        if name == "candidate":
+        if name != "reference":
             walls = Walls(readable=[builds], ends_itself=True)
-            environment = {**self.setup.environment, "TORCHINDUCTOR_COMPILE_THREADS": "1"}
-            return WarmParent(name, walls, environment, [*PRELOAD, language])
+            checks = sanitize.environment() if name == "sanitizing" else {}
+            environment = {**self.setup.environment, "TORCHINDUCTOR_COMPILE_THREADS": "1", **checks}
+            return WarmParent("candidate", walls, environment, [*PRELOAD, language])
         compiled = Path(self.setup.compiled)
         walls = Walls(writable=[compiled], everything=True, ends_itself=True)
         extra = {
@@ -90,6 +91,20 @@ class Lane:
         hidden = self.setup.builds
         watched = not self.group.bounds >= {"pids", "memory"}
         runner = self._parents["candidate"].fork(limits, build.folder, hidden, cpu, watched=watched)
+        self.group.add(runner.init)
+        runner.go()
+        return runner
+
+    def sanitizing(self) -> WarmParent:
+        """Started when it is first wanted; it takes seconds to be ready."""
+        if "sanitizing" not in self._parents:
+            self._parents["sanitizing"] = self._start("sanitizing")
+        return self._parents["sanitizing"]
+
+    def fork_sanitized(self, build: Build, limits: Limits) -> Runner:
+        """A runner whose native code is built with sanitizers."""
+        cpu = int(400 * limits.run_seconds) * self.setup.spec.threads
+        runner = self.sanitizing().fork(limits, build.folder, self.setup.builds, cpu)
         self.group.add(runner.init)
         runner.go()
         return runner
@@ -121,9 +136,10 @@ class Lane:
 
     def end(self) -> None:
         """Kill every process; may be called from another thread."""
-        for parent in self._parents.values():
+        parents = list(self._parents.values())
+        for parent in parents:
             parent.leave()
-        for parent in self._parents.values():
+        for parent in parents:
             parent.end()
         self.group.close()
 
@@ -145,6 +161,9 @@ def measure(lane: Lane, body: dict[str, Any], fds: Sequence[int]) -> Evaluation:
     confirming = job.stage is Stage.CONFIRM
     seed = job.seed if confirming else body["pool_seed"]
     contexts: list[Context] = []
+    sanitized = Build.model_validate(body["sanitized"]) if body["sanitized"] else None
+    if sanitized and sanitized.ok:
+        lane.sanitizing()
 
     def context(*, perturb: bool) -> Context:
         made = lane.context(asked, seed=seed, perturb=perturb, keep=not confirming)
@@ -157,6 +176,8 @@ def measure(lane: Lane, body: dict[str, Any], fds: Sequence[int]) -> Evaluation:
         context=context(perturb=True),
         pristine=lambda: context(perturb=False),
         fork=lambda: lane.fork_candidate(build, job.limits),
+        sanitized=sanitized,
+        fork_sanitized=lambda built: lane.fork_sanitized(built, job.limits),
     )
     try:
         return trial.run()

@@ -23,7 +23,7 @@ from kernelevolve.core.task import Task
 from kernelevolve.evaluation import modules, state
 from kernelevolve.evaluation.layout import Layout
 from kernelevolve.evaluation.modules import Subject
-from kernelevolve.evaluation.tensors import Memory, Unsupported, flatten, layout_of
+from kernelevolve.evaluation.tensors import Memory, Unsupported, alone, flatten, layout_of, tree_map
 from kernelevolve.evaluation.wire import Channel, Closed
 
 Request = dict[str, Any]
@@ -115,6 +115,12 @@ class Runner:
                     argument.requires_grad_()
         subject.slots = slots
         self.memories.append(memory)
+        return {}
+
+    def do_own(self, body: Request, fds: Sequence[int]) -> Reply:
+        """Move the inputs to heap memory that ends where they end, for sanitizers to watch."""
+        subject = self.subjects[body["workload"]]
+        subject.slots = [{**s, "args": tree_map(alone, s["args"])} for s in subject.slots]
         return {}
 
     def do_calls(self, body: Request, fds: Sequence[int]) -> Reply:

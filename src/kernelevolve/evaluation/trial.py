@@ -1,10 +1,10 @@
 """One candidate before the judge: load, verify, time, diagnose. In the judge."""
 
-import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from random import Random
 from statistics import geometric_mean
 from typing import Any
@@ -23,28 +23,19 @@ from kernelevolve.core.evaluation import (
 )
 from kernelevolve.core.job import Job
 from kernelevolve.core.task import Workload
-from kernelevolve.evaluation import benchmark, lease, physics, sandbox
+from kernelevolve.evaluation import benchmark, lease, physics, sandbox, sanitize
 from kernelevolve.evaluation.census import Watch
 from kernelevolve.evaluation.context import Context
 from kernelevolve.evaluation.layout import paths
 from kernelevolve.evaluation.pool import Prepared, Refused
-from kernelevolve.evaluation.processes import CLOSED, Ended, Failed, Late, Runner
+from kernelevolve.evaluation.processes import Ended, Failed, Late, Runner
 from kernelevolve.evaluation.session import Session
+from kernelevolve.evaluation.verdict import Verdict, ended, raised
 from kernelevolve.evaluation.verify import Broken, Wrong
 from kernelevolve.evaluation.wire import Malformed
 
 SETS = 3
 CONFIRM_SETS = 8
-MEMORY_SIGNS = ("bad_alloc", "can't allocate memory", "Cannot allocate memory", "MemoryError")
-
-
-class Verdict(Exception):
-    """Ends a trial with a status."""
-
-    def __init__(self, status: Status, detector: Detector, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-        self.detector = detector
 
 
 @dataclass
@@ -57,6 +48,9 @@ class Trial:
     pristine: Callable[[], Context]
     """The same task with parameters as constructed, for candidates whose state is their own."""
     fork: Callable[[], Runner]
+    fork_sanitized: Callable[[Build], Runner]
+    sanitized: Build | None = None
+    """With sanitizers in its native code, in confirm; not ok where it could not be made."""
     sessions: dict[str, Session] = field(default_factory=dict)
     setup_us: dict[str, float] = field(default_factory=dict)
     first_us: dict[str, float] = field(default_factory=dict)
@@ -92,8 +86,7 @@ class Trial:
             with self._clock("fork"):
                 runner = self.fork()
                 stack.callback(runner.close)
-                cores, threads = list(self.job.target.cores), self.job.target.threads
-                runner.ask("setup", self._seconds, cores=cores, threads=threads)
+                self._set_up(runner)
             with self._clock("state"):
                 watch = Watch(runner, self._seconds) if self._checks_state else None
             with self._clock("load"):
@@ -105,6 +98,8 @@ class Trial:
             self._note_state(watch, "verification")
         if self.job.stage not in TIMED:
             return self._evaluation(Status.OK)
+        with self._clock("sanitizers"), self._judged():
+            self._sanitize(prepared)
         self.stage = self.job.stage
         timings = self._time(runner, workloads)
         with self._judged():
@@ -113,6 +108,23 @@ class Trial:
             diagnosis = self._diagnosis(timings)
         return self._evaluation(Status.OK, timings=tuple(timings), diagnosis=diagnosis)
 
+    def _sanitize(self, prepared: list[Prepared]) -> None:
+        if self.sanitized is None:
+            return
+        if not self.sanitized.ok:
+            self.remarks += [self.sanitized.message] if self.sanitized.message else []
+            return
+        runner = self.fork_sanitized(self.sanitized)
+        try:
+            self._set_up(runner)
+            ask = partial(self._ask_load, build=self.sanitized)
+            random = Random(f"{self.job.seed}/sanitizers")
+            self.remarks += sanitize.examine(runner, prepared, ask, random, self._seconds)
+        except sanitize.Report as report:
+            raise Verdict(report.status, report.detector, str(report)) from report
+        finally:
+            runner.close()
+
     @property
     def _checks_state(self) -> bool:
         return Detector.STATE not in self.job.without
@@ -120,6 +132,10 @@ class Trial:
     def _note_state(self, watch: Watch | None, calls: str) -> None:
         with self._clock("state"):
             self.flags |= watch.notes(calls) if watch else {}
+
+    def _set_up(self, runner: Runner) -> None:
+        cores, threads = list(self.job.target.cores), self.job.target.threads
+        runner.ask("setup", self._seconds, cores=cores, threads=threads)
 
     @property
     def _seconds(self) -> float:
@@ -149,9 +165,9 @@ class Trial:
         try:
             yield
         except Failed as error:
-            raise _raised(error.error) from error
+            raise raised(error.error) from error
         except Ended as error:
-            raise _ended(error) from error
+            raise ended(error) from error
         except Late as error:
             raise Verdict(
                 Status.TIMEOUT,
@@ -181,14 +197,16 @@ class Trial:
         self.setup_us[workload.name] = float(reply["setup"]) * 1e6
         return prepared
 
-    def _ask_load(self, runner: Runner, prepared: Prepared) -> dict[str, Any]:
+    def _ask_load(
+        self, runner: Runner, prepared: Prepared, build: Build | None = None
+    ) -> dict[str, Any]:
         task = self.job.task.model_copy(update={"source": "", "program": None, "captured": None})
         return runner.ask(
             "load",
             self._seconds,
             [prepared.state_fd],
             task=task.model_dump(mode="json"),
-            build=self.build.model_dump(mode="json"),
+            build=(build or self.build).model_dump(mode="json"),
             language=self.job.candidate.language,
             workload=prepared.workload.name,
             state=prepared.state.dump(),
@@ -343,38 +361,3 @@ class Trial:
                         )
                     )
         return tuple(reports)
-
-
-def _raised(error: Any) -> Verdict:
-    text, kind = str(error.get("text", "")), error.get("kind")
-    head = f"{error.get('type', 'Exception')}: {text}"
-    detail = f"{head}\n{error.get('trace', '')}".rstrip()
-    if kind == "invalid":
-        return Verdict(Status.INVALID, Detector.SCREEN, f"not a candidate: {detail}")
-    if kind == "memory":
-        return Verdict(Status.OUT_OF_MEMORY, Detector.LIMITS, detail)
-    if kind == "unsupported":
-        return Verdict(Status.WRONG, Detector.STRUCTURE, f"forward returns {text}")
-    return Verdict(Status.CRASHED, Detector.EXIT, detail)
-
-
-def _ended(error: Ended) -> Verdict:
-    said = f"\n{error.log}" if error.log else ""
-    if error.why == CLOSED:
-        return Verdict(Status.REJECTED, Detector.PROTOCOL, f"{CLOSED}{said}")
-    if error.why:
-        return Verdict(Status.REJECTED, Detector.LIMITS, f"{error.why}{said}")
-    if any(sign in error.log for sign in MEMORY_SIGNS):
-        return Verdict(
-            Status.OUT_OF_MEMORY, Detector.LIMITS, f"the process ran out of memory{said}"
-        )
-    if error.code == -signal.SIGXCPU:
-        return Verdict(
-            Status.TIMEOUT, Detector.LIMITS, f"the limit of processor time was reached{said}"
-        )
-    if error.code < 0:
-        name = signal.Signals(-error.code).name if -error.code in set(signal.Signals) else "?"
-        text = f"killed by signal {-error.code} ({name}){said}"
-        return Verdict(Status.CRASHED, Detector.EXIT, text)
-    text = f"the process ended itself with exit code {error.code} instead of returning"
-    return Verdict(Status.CRASHED, Detector.EXIT, text + said)
