@@ -30,6 +30,11 @@ from kernelevolve.evaluation.wire import Channel, Closed, Malformed
 
 KEPT_CONTEXTS = 2
 COMPILER = ("torch._dynamo", "torch._inductor.compile_fx")
+COMPILING = {
+    "TORCHINDUCTOR_COMPILE_THREADS": "1",
+    "TORCHINDUCTOR_CPP_CACHE_PRECOMPILE_HEADERS": "0",
+}
+"""One compiler at a time and nothing that outlives it, for whoever calls `torch.compile`."""
 PRELOAD = ("torch", "kernelevolve.registry", "kernelevolve.evaluation.reference")
 
 
@@ -63,21 +68,15 @@ class Lane:
 
     def _start(self, name: str) -> WarmParent:
         language = f"kernelevolve.languages.{self.setup.language}"
-        builds = Path(self.setup.builds)
+        environment = self.setup.environment | COMPILING
         if name != "reference":
-            walls = Walls(readable=[builds], ends_itself=True)
             checks = sanitize.environment() if name == "sanitizing" else {}
-            environment = {**self.setup.environment, "TORCHINDUCTOR_COMPILE_THREADS": "1", **checks}
-            return WarmParent("candidate", walls, environment, [*PRELOAD, language])
-        compiled = Path(self.setup.compiled)
-        walls = Walls(writable=[compiled], everything=True, ends_itself=True)
-        extra = {
-            "TORCHINDUCTOR_CACHE_DIR": self.setup.compiled,
-            "TORCHINDUCTOR_COMPILE_THREADS": "1",
-            "TORCHINDUCTOR_CPP_CACHE_PRECOMPILE_HEADERS": "0",
-        }
+            walls = Walls(readable=[Path(self.setup.builds)], ends_itself=True)
+            return WarmParent("candidate", walls, environment | checks, [*PRELOAD, language])
+        walls = Walls(writable=[Path(self.setup.compiled)], everything=True, ends_itself=True)
+        cache = {"TORCHINDUCTOR_CACHE_DIR": self.setup.compiled}
         preload = [*PRELOAD, *(COMPILER if "compile" in self.setup.baselines else ())]
-        return WarmParent("reference", walls, {**self.setup.environment, **extra}, preload)
+        return WarmParent("reference", walls, environment | cache, preload)
 
     def fork_reference(self) -> Runner:
         """A runner for the task's own code, or for a baseline."""

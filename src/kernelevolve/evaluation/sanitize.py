@@ -39,7 +39,7 @@ OPTIONS = {
     "exitcode=66",
     "UBSAN_OPTIONS": "print_stacktrace=0:exitcode=66",
 }
-INSTALL = "apt-get install libgcc-12-dev (the version of g++ that is installed)"
+INSTALL = "apt-get install g++ (it brings libasan; on Fedora: dnf install libasan libubsan)"
 SLOTS = 2
 LARGEST_BYTES = 64 << 20
 """Of the inputs of one call: larger workloads take minutes with checks in every access."""

@@ -52,11 +52,10 @@ def _backends() -> str:
     backends = torch.backends
     found = {
         "mkldnn": backends.mkldnn.enabled,
-        "mkldnn matmul": getattr(backends.mkldnn.matmul, "fp32_precision", ""),
         "nnpack": getattr(backends.nnpack, "enabled", ""),
         "quantized": backends.quantized.engine,
-        "flash attention": torch.backends.cuda.flash_sdp_enabled(),
-        "math attention": torch.backends.cuda.math_sdp_enabled(),
+        "flash attention": torch._C._get_flash_sdp_enabled(),
+        "math attention": torch._C._get_math_sdp_enabled(),
     }
     return ", ".join(f"{name} {value}" for name, value in found.items())
 

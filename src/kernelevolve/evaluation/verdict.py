@@ -1,6 +1,8 @@
 """What a runner's failure means, in words for the candidate's author. In the judge."""
 
+import re
 import signal
+from errno import EAGAIN, EFBIG, EMFILE, ENOSPC
 from typing import Any
 
 from kernelevolve.core.detector import Detector
@@ -8,6 +10,10 @@ from kernelevolve.core.evaluation import Status
 from kernelevolve.evaluation.processes import CLOSED, Ended
 
 MEMORY_SIGNS = ("bad_alloc", "can't allocate memory", "Cannot allocate memory", "MemoryError")
+REACHED = re.compile(
+    rf"\w*Error: \[Errno ({EAGAIN}|{EMFILE}|{EFBIG}|{ENOSPC})\]|RuntimeError: can't start new thread"
+)
+"""An exception that says that a limit was reached: processes, descriptors, file size, space."""
 
 
 class Verdict(Exception):
@@ -30,7 +36,8 @@ def raised(error: Any) -> Verdict:
         return Verdict(Status.OUT_OF_MEMORY, Detector.LIMITS, detail)
     if kind == "unsupported":
         return Verdict(Status.WRONG, Detector.STRUCTURE, f"forward returns {text}")
-    return Verdict(Status.CRASHED, Detector.EXIT, detail)
+    detector = Detector.LIMITS if REACHED.match(head) else Detector.EXIT
+    return Verdict(Status.CRASHED, detector, detail)
 
 
 def ended(error: Ended) -> Verdict:

@@ -118,16 +118,16 @@ class LocalHarness:
         """With sanitizers in, where the job confirms."""
         if job.stage is not Stage.CONFIRM or Detector.SANITIZERS in job.without:
             return None
-        folder = Path(build.folder).with_name(f"{Path(build.folder).name}-sanitized")
+        place = Path(build.folder).with_name(f"{Path(build.folder).name}-sanitized")
 
-        def run(command: Sequence[str], where: Path, _: Limits) -> Finished:
-            return self._run(command, where, job.limits)
+        def run(command: Sequence[str], folder: Path, limits: Limits) -> Finished:
+            return self._run(command, folder, job.limits)
 
         def rebuild() -> Build:
             with lease.building():
-                return sanitize.rebuild(job.candidate, build, folder, run)
+                return sanitize.rebuild(job.candidate, build, place, run)
 
-        async with self._builds_open.setdefault(str(folder), asyncio.Lock()):
+        async with self._builds_open.setdefault(str(place), asyncio.Lock()):
             return await asyncio.to_thread(rebuild)
 
     def _build_now(self, job: Job, folder: Path, limits: Limits) -> Build:
