@@ -59,6 +59,9 @@ class Writer:
         return Proposal(files=(SourceFile(path="model.py", text=text),), plan=text)
 
 
+TWICE = 2
+
+
 @dataclass
 class Device:
     """Judges with `judge`; counts what it was asked."""
@@ -89,6 +92,10 @@ class Device:
         return self.judge(source, job.stage)
 
     async def close(self) -> None: ...
+
+    def measured(self) -> set[int]:
+        """How often sources were measured: once, or twice where that seemed to be a record."""
+        return {n for (_, stage), n in self.asked.items() if stage is Stage.BENCHMARK}
 
     def sources(self, stage: Stage) -> set[str]:
         return {source for source, at in self.asked if at is stage}

@@ -24,6 +24,8 @@ RING_BYTES = 256 << 20
 MAX_SLOTS = 8
 MEMORY_SHARE = 0.8
 COMPILE_SECONDS = 240.0
+AUTOTUNED = "max-autotune"
+COMPILE_MODES = {"compile": "default", AUTOTUNED: "max-autotune-no-cudagraphs"}
 Failure = (Failed, Ended, Late, Wrong, Broken)
 
 
@@ -192,8 +194,8 @@ class Context:
                 perturb=self.perturb,
                 mutated=list(prepared.mutated),
             )
-            if kind == "compile":
-                runner.ask("compile", REFERENCE_SECONDS, workload=name)
+            if kind in COMPILE_MODES:
+                runner.ask("compile", REFERENCE_SECONDS, workload=name, mode=COMPILE_MODES[kind])
             return
         runner.ask(
             "baseline",

@@ -22,7 +22,7 @@ from kernelevolve.core.record import Record
 from kernelevolve.core.target import TargetSpec
 from kernelevolve.core.task import Task
 from kernelevolve.evaluation import admission, cgroup, sanitize
-from kernelevolve.evaluation.context import Context, reference_limits
+from kernelevolve.evaluation.context import AUTOTUNED, Context, reference_limits
 from kernelevolve.evaluation.processes import Ended, Failed, Late, Lost, Runner, WarmParent
 from kernelevolve.evaluation.sandbox import Walls
 from kernelevolve.evaluation.trial import Trial
@@ -116,7 +116,7 @@ class Lane:
         context = self._contexts.pop(key, None) or Context(
             task=job.task,
             spec=self.setup.spec,
-            standard=self.setup.baselines,
+            standard=self.setup.baselines if keep else self._confirmed_against(),
             baseline=job.baseline,
             fork=self.fork_reference,
             random=Random(f"{seed}/{perturb}"),
@@ -127,6 +127,11 @@ class Lane:
         while len(self._contexts) > KEPT_CONTEXTS:
             self.drop(next(iter(self._contexts.values())))
         return context
+
+    def _confirmed_against(self) -> tuple[str, ...]:
+        """A search is not slowed by the compiler's longest mode; what is announced faces it."""
+        tuned = (AUTOTUNED,) if "compile" in self.setup.baselines else ()
+        return (*self.setup.baselines, *tuned)
 
     def drop(self, context: Context) -> None:
         """Kill its runners."""

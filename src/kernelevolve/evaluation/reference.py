@@ -115,7 +115,7 @@ class ReferenceRunner(Runner):
     def do_compile(self, body: Request, fds: Sequence[int]) -> Reply:
         """From now on this workload goes through `torch.compile`."""
         subject = self.subjects[body["workload"]]
-        subject.run = torch.compile(subject.model, dynamic=False)
+        subject.run = torch.compile(subject.model, dynamic=False, mode=body["mode"])
         return {}
 
     def do_baseline(self, body: Request, fds: Sequence[int]) -> Reply:

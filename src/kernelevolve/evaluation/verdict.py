@@ -11,7 +11,8 @@ from kernelevolve.evaluation.processes import CLOSED, Ended
 
 MEMORY_SIGNS = ("bad_alloc", "can't allocate memory", "Cannot allocate memory", "MemoryError")
 REACHED = re.compile(
-    rf"\w*Error: \[Errno ({EAGAIN}|{EMFILE}|{EFBIG}|{ENOSPC})\]|RuntimeError: can't start new thread"
+    rf"\w*Error: \[Errno ({EAGAIN}|{EMFILE}|{EFBIG}|{ENOSPC})\]"
+    "|RuntimeError: can't start new thread"
 )
 """An exception that says that a limit was reached: processes, descriptors, file size, space."""
 

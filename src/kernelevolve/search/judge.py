@@ -23,6 +23,23 @@ class Judge:
         self._baseline = baseline
         self._slots = asyncio.Semaphore(max(1, harness.slots))
 
+    async def measure(self, candidate: Candidate) -> Evaluation:
+        """The verdict that a search goes on: whoever seems to beat the best must do so twice.
+
+        The better of many noisy measurements is the luckier one; of two measurements of a
+        would-be record the worse is kept, and one that fails counts.
+        """
+        first = await self(candidate, Stage.BENCHMARK)
+        best = max((n.score or 0.0 for n in self._graph.scored), default=0.0)
+        if first.score is None or first.score <= best:
+            return first
+        second = await self(candidate, Stage.BENCHMARK)
+        if second.status is Status.LOST:
+            return first
+        worse = min(first, second, key=lambda e: e.score or 0.0)
+        spent = first.device_seconds + second.device_seconds
+        return worse.model_copy(update={"device_seconds": spent})
+
     async def __call__(self, candidate: Candidate, stage: Stage) -> Evaluation:
         """The verdict, with the seed that a replay needs."""
         for _ in range(1 + LOST_RETRIES):

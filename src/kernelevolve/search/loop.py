@@ -130,7 +130,7 @@ class Search:
         if first != number:
             self.journal.repeated(number, first)
         else:
-            self.journal.evaluated(number, await self._judge(candidate, Stage.BENCHMARK))
+            self.journal.evaluated(number, await self._judge.measure(candidate))
 
     async def _confirm(self) -> None:
         """Check the best until enough have passed; after an interrupt, until one has."""
