@@ -241,20 +241,21 @@ def test_whatever_it_does_the_next_evaluation_works_and_nothing_is_left(bench, n
     body, status, detector, says = ATTACKS[name]
     task = bench.task(TASK)
     seconds = 4 if status is Status.TIMEOUT else 20
+    assert bench.verdict(task, HONEST).status is Status.OK
+    before = _processes(bench)
     found = bench.verdict(task, model(body), run_seconds=seconds, memory_bytes=1 << 30)
     assert (found.status, found.detector) == (status, detector), found.message
     assert says in found.message.splitlines()[0] if says else not found.message
     assert bench.verdict(task, HONEST + f"# after {name}").status is Status.OK
-    _assert_nothing_left(bench)
-
-
-def _assert_nothing_left(bench):
-    """Between jobs a judge has its warm parents, and the reference with its init."""
-    judge = bench.harness._judge.process.pid
     deadline = time.monotonic() + 10
-    while len(descendants(judge)) > 12 and time.monotonic() < deadline:
+    while _processes(bench) > before and time.monotonic() < deadline:
         time.sleep(0.02)
-    assert len(descendants(judge)) <= 12
+    assert _processes(bench) <= before
+
+
+def _processes(bench) -> int:
+    """Between jobs a judge has its warm parents, and references with their inits."""
+    return len(descendants(bench.harness._judge.process.pid))
 
 
 def test_nothing_is_left_for_the_next_candidate(bench):
