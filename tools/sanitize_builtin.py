@@ -4,7 +4,6 @@
 """
 
 import argparse
-import os
 import subprocess
 import sys
 import tempfile
@@ -12,7 +11,7 @@ import warnings
 from pathlib import Path
 from random import Random
 
-from kernelevolve.evaluation import sanitize
+from kernelevolve.evaluation import sandbox, sanitize
 from kernelevolve.languages.cpp import loads_of
 from kernelevolve.programmers.builtin.capture import answer
 from kernelevolve.programmers.builtin.moves import initial_plans
@@ -80,7 +79,7 @@ def sanitized(example: Path, files: dict[str, str]) -> str:
             subprocess.run(
                 [*command, *sanitize.FLAGS, "-w"], cwd=folder, check=True, capture_output=True
             )
-        environment = {**os.environ, **sanitize.environment(), "PYTHONPATH": str(ROOT / "src")}
+        environment = sandbox.environment(sanitize.environment())
         command = [sys.executable, "-c", RUN, str(folder)]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         if not done.returncode:

@@ -23,6 +23,7 @@ from kernelevolve.core.job import Admission, Job
 from kernelevolve.core.protocols import Programmer, Reporter, SelectionPolicy, Store
 from kernelevolve.core.task import Task
 from kernelevolve.doctor import Doctor, examine
+from kernelevolve.replaying import Recording
 from kernelevolve.results import Best, Result
 from kernelevolve.search.journal import Journal
 from kernelevolve.search.loop import Search
@@ -151,6 +152,27 @@ def show_node(run: str, number: int, store: str | None) -> dict[str, object]:
     graph = _graph(kept, run)
     _require_node(graph, run, number)
     return views.show_node(graph, number, kept.get_blob)
+
+
+def replay(run: str, number: int, store: str | None) -> dict[str, object]:
+    """Judge a node again with its journaled seeds, and compare with what was recorded.
+
+    Its speed is no part of that, and is measured against eager alone.
+
+    Raises:
+        UsageError: there is no such run or node, it was never judged, or its device or language
+            is not to be had here.
+    """
+    kept = open_store(store)
+    graph = _graph(kept, run)
+    _require_node(graph, run, number)
+    recording = Recording.of(run, graph, number, kept)
+    config = stored_config(run, store, {}).model_copy(update={"baseline": None})
+    parts = Parts.of(config)
+    with Machine(parts, config, kept.get_blob, baselines=("eager",)) as machine:
+        jobs = recording.jobs(parts.target, config.limits)
+        again = {stage: machine.evaluate(job) for stage, job in jobs}
+    return recording.compared(again)
 
 
 def export(run: str, folder: Path, store: str | None, number: int | None = None) -> list[Path]:

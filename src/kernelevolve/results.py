@@ -42,6 +42,10 @@ class Best:
         verdict = self.node.confirmation if self.node.confirmed else self.node.evaluation
         if verdict is None or not verdict.ok:
             raise UsageError(f"run {self.run}: node #{self.number} is {self.node.status}")
+        if self.node.quarantined:
+            raise UsageError(
+                f"run {self.run}: node #{self.number} is in quarantine: {self.node.quarantined}"
+            )
         return verdict
 
     @property

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from statistics import geometric_mean
 
 from kernelevolve.core.evaluation import Evaluation, Timing
-from kernelevolve.core.graph import Graph, Node
+from kernelevolve.core.graph import Graph, Node, is_ok
 
 Json = dict[str, object]
 
@@ -21,7 +21,8 @@ def summary(run: str, graph: Graph, files: Sequence[str] = ()) -> Json:
         "best": _best(best, files) if best else None,
         "nodes": {
             "total": len(graph),
-            "ok": graph.by_status().get("ok", 0),
+            "ok": sum(map(is_ok, graph)),
+            "quarantined": sum(1 for node in graph if node.quarantined is not None),
             "by_status": graph.by_status(),
         },
         "usage": graph.usage.model_dump() | {"seconds": graph.elapsed},
@@ -61,6 +62,26 @@ def show(run: str, graph: Graph) -> Json:
         "nodes": [_node_row(node) for node in graph],
         "best": best.number if best else None,
         "stopped_by": graph.stopped_by,
+        "quarantined": [quarantine(graph, number) for number in graph.quarantines],
+    }
+
+
+def quarantine(graph: Graph, guilty: int) -> Json:
+    """What was proven against a node, by what, and whom it took along."""
+    event, node = graph.quarantines[guilty], graph.nodes[guilty]
+    verdicts = (node.confirmation, node.evaluation)
+    proofs = [v for v in verdicts if v and event.detector and v.detector is event.detector]
+    taken = [n.number for n in graph if n.quarantined_for == guilty and n.number != guilty]
+    below = sorted(graph.descendants(guilty))
+    return {
+        "node": guilty,
+        "reason": event.reason,
+        "detector": event.detector,
+        "evidence": proofs[0].message if proofs else None,
+        "seed": proofs[0].seed if proofs else None,
+        "at": event.at,
+        "descendants": below,
+        "same_source": [n for n in taken if n not in below],
     }
 
 
@@ -69,6 +90,7 @@ def show_node(graph: Graph, number: int, blob: Callable[[str], bytes]) -> Json:
     node = graph.nodes[number]
     proposal = node.proposal
     files = proposal.files if proposal else {}
+    guilty = node.quarantined_for
     return _node_row(node) | {
         "source": {path: blob(ref).decode() for path, ref in files.items()},
         "evaluation": node.evaluation.model_dump(mode="json") if node.evaluation else None,
@@ -77,6 +99,7 @@ def show_node(graph: Graph, number: int, blob: Callable[[str], bytes]) -> Json:
         "timings": timings(node.confirmation or node.evaluation),
         "brief": blob(proposal.brief).decode() if proposal and proposal.brief else None,
         "proposal": proposal.model_dump(mode="json") if proposal else None,
+        "quarantine": None if guilty is None else quarantine(graph, guilty),
     }
 
 

@@ -134,6 +134,8 @@ def test_the_traceback_of_a_bug_is_kept_in_a_file(k: Any, fake: Any, task: Path)
         (["check", "gone.py"], "gone.py"),
         (["show", "gone"], "unknown run 'gone'"),
         (["show", "gone", "x"], "node 'x'"),
+        (["replay", "gone", "3"], "unknown run 'gone'"),
+        (["replay", "gone"], "Missing argument"),
         (["resume", "gone"], "unknown run 'gone'"),
         (["best", "gone", "-o", "d"], "unknown run 'gone'"),
         (["best", "gone"], "Missing option"),
@@ -182,6 +184,23 @@ def test_check_exits_by_admission(k: Any, fake: Any, task: Path, admitted: bool)
     found = k("check", task, "--json").json
     assert found["admitted"] is admitted
     assert found["findings"][0]["code"] == "repeats"
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_replay_exits_by_agreement(k: Any, fake: Any, same: bool) -> None:
+    verdicts = dict.fromkeys(("recorded", "replayed"), kit.bad().model_dump(mode="json"))
+    said = [] if same else ["detector was settled, is now clock"]
+    row = {"stage": "benchmark", "differences": said, **verdicts}
+    found = {"run": "r", "node": 3, "same": same, "verdicts": [row]}
+    calls = fake("replay", found)
+    ended = k("replay", "r", "#3", "--store", "s")
+    assert ended.code == (0 if same else 1)
+    assert calls == [("r", 3, "s")]
+    word = "the same" if same else "not the same"
+    assert f"#3 benchmark: {word}: wrong (output 0 differs)" in ended.out
+    assert all(line in ended.out for line in said)
+    as_json = k("replay", "r", 3, "--json")
+    assert (as_json.code, as_json.json) == (ended.code, found)
 
 
 def test_best_without_a_confirmed_kernel_exits_1(k: Any, fake: Any) -> None:

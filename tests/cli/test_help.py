@@ -15,6 +15,7 @@ COMMANDS = {
     "resume",
     "runs",
     "show",
+    "replay",
     "best",
     "evaluate",
     "check",

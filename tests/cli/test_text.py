@@ -10,8 +10,9 @@ from kernelevolve import views
 from kernelevolve.cli.reply import shell
 from kernelevolve.cli.summary import Asked, summary
 from kernelevolve.config import RunConfig
-from kernelevolve.core.evaluation import Stage, Timing
-from kernelevolve.core.events import Confirmed, Event, RunStopped
+from kernelevolve.core.detector import Detector
+from kernelevolve.core.evaluation import Stage, Status, Timing
+from kernelevolve.core.events import Confirmed, Event, Quarantined, RunStopped
 from kernelevolve.core.graph import Graph
 from kernelevolve.doctor import Doctor, Evenness, Finding, Isolation, Toolchain, examine
 from tests import runs_kit as kit
@@ -108,6 +109,44 @@ def test_a_run_is_a_tree(k: Any, fake: Any) -> None:
         "    │   └── #5 duplicate same source as #2",
         "    └── #3 failed no answer [in time]",
     ]
+
+
+def quarantined() -> Graph:
+    """Node 2 is found guilty by its final check; 4 and 5 came of it, 5 with the same source."""
+    events = [e for e in kit.journal() if not isinstance(e, Confirmed)]
+    evidence = kit.bad(Status.REJECTED, "an output still changed\nafter the call")
+    evidence = evidence.model_copy(update={"detector": Detector.SETTLED, "seed": "a/b"})
+    proof = Quarantined(at=6.5, number=2, reason="worked on", detector=Detector.SETTLED)
+    return Graph.fold([*events, Confirmed(at=6.0, number=2, evaluation=evidence), proof])
+
+
+def test_a_tree_says_who_is_in_quarantine_and_why(k: Any, fake: Any) -> None:
+    fake("show", views.show(RUN, quarantined()))
+    lines = k("show", RUN).out.splitlines()
+    assert "#2 ok quarantined: worked on" in lines[2]
+    assert "#4 wrong with #1 quarantined: descends from #2: worked on" in lines[3]
+    assert lines[-3:] == [
+        "quarantine #2 by settled: worked on",
+        "  evidence: an output still changed",
+        "  descendants, no longer counted: #4, #5",
+    ]
+    (found,) = k("show", RUN, "--json").json["quarantined"]
+    assert (found["node"], found["detector"], found["seed"]) == (2, "settled", "a/b")
+    assert (found["descendants"], found["same_source"]) == ([4, 5], [])
+
+
+def test_a_tainted_node_shows_whose_exploit_it_came_from(k: Any, fake: Any) -> None:
+    found = views.show_node(quarantined(), 4, lambda ref: b"")
+    fake("show_node", found)
+    assert "quarantine #2 by settled: worked on" in k("show", RUN, 4).out
+    assert k("show", RUN, 4, "--json").json["quarantine"]["node"] == 2
+
+
+def test_nothing_in_quarantine_is_announced() -> None:
+    found = views.summary(RUN, quarantined())
+    assert found["best"] is None
+    assert found["nodes"]["quarantined"] == 3
+    assert found["nodes"]["ok"] == 1
 
 
 @pytest.mark.parametrize("words", ["2", "#2", "best"])

@@ -54,10 +54,32 @@ def test_what_always_holds(journal):
         assert all(parent < node.number for parent in node.move.parents)
         assert {a.number for a in graph.ancestors(node.number)} <= set(range(1, node.number))
         assert all(node.number in graph.children[parent] for parent in node.move.parents)
+
+
+@settings(max_examples=80, deadline=None)
+@given(journal=journals)
+def test_what_quarantine_takes_and_what_it_leaves(journal):
+    graph = Graph.fold(journal)
+    sources = {graph.nodes[n].proposal.candidate for n in graph.quarantines if _source(graph, n)}
     for node in graph:
-        if node.quarantined:
+        if node.quarantined is None:
+            assert node.quarantined_for is None
+            assert not any(graph.nodes[p].quarantined for p in node.move.parents)
+            assert _source(graph, node.number) not in sources
+        else:
             assert node.score is None
+            assert not node.confirmed
+            assert node.quarantined_for in graph.quarantines
+            assert node.guilty == (node.number in graph.quarantines)
             assert all(graph.nodes[d].quarantined for d in graph.descendants(node.number))
+    assert graph.best is None or graph.best.quarantined is None
+    for candidate, number in graph.by_candidate.items():
+        assert graph.nodes[number].quarantined is None or candidate in sources
+
+
+def _source(graph: Graph, number: int) -> str | None:
+    proposal = graph.nodes[number].proposal
+    return proposal.candidate if proposal else None
 
 
 def graph_of(*scores: float) -> Graph:
@@ -108,6 +130,79 @@ def test_quarantine_takes_the_descendants_along():
     assert [n.number for n in graph.scored] == [1]
     assert "#2" in graph.nodes[3].quarantined
     assert not is_ok(graph.nodes[3])
+
+
+def test_a_node_opened_from_what_is_tainted_is_tainted_from_the_start():
+    graph = graph_of(1.0, 2.0)
+    graph.apply(Quarantined(at=100, number=1, reason="read the clock"))
+    graph.apply(Selected(at=100, number=3, move=Move(parents=(2,))))
+    assert graph.nodes[3].quarantined == "descends from #1: read the clock"
+    assert graph.nodes[3].quarantined_for == 1
+
+
+def test_a_merge_with_one_tainted_parent_is_tainted():
+    graph = graph_of(1.0)
+    graph.apply(Selected(at=100, number=2, move=Move()))
+    graph.apply(Selected(at=100, number=3, move=Move(parents=(2, 1), memory="merge")))
+    graph.apply(Quarantined(at=100, number=1, reason="read the clock"))
+    assert graph.nodes[3].quarantined_for == 1
+    assert graph.nodes[2].quarantined is None
+
+
+def test_the_same_source_shares_the_verdict_whenever_it_is_proposed():
+    graph = graph_of(1.0, 2.0)
+    for number in (3, 4):
+        graph.apply(Selected(at=100, number=number, move=Move()))
+    graph.apply(proposed(3, "source 2", at=100))
+    graph.apply(Quarantined(at=100, number=2, reason="read the clock"))
+    graph.apply(proposed(4, "source 2", at=100))
+    for number in (3, 4):
+        assert graph.nodes[number].quarantined == "same source as #2: read the clock"
+    assert graph.by_candidate[graph.nodes[4].proposal.candidate] == 2
+
+
+def test_a_source_is_not_guilty_of_its_nodes_parents():
+    graph = graph_of(1.0, 2.0)
+    candidate = graph.nodes[2].proposal.candidate
+    graph.apply(Quarantined(at=100, number=1, reason="read the clock"))
+    assert candidate not in graph.by_candidate
+    graph.apply(Selected(at=100, number=3, move=Move()))
+    graph.apply(proposed(3, "source 2", at=100))
+    assert graph.by_candidate[candidate] == 3
+    assert graph.nodes[3].quarantined is None
+
+
+def test_a_node_that_is_itself_guilty_stays_so_when_its_parent_is_found_guilty():
+    graph = graph_of(1.0, 2.0)
+    graph.apply(Quarantined(at=100, number=2, reason="read the clock"))
+    graph.apply(Quarantined(at=100, number=1, reason="kept answers"))
+    assert graph.nodes[2].guilty
+    assert graph.nodes[2].quarantined == "read the clock"
+    assert list(graph.quarantines) == [2, 1]
+
+
+def test_the_first_proof_counts():
+    graph = graph_of(1.0)
+    graph.apply(Quarantined(at=100, number=1, reason="read the clock"))
+    graph.apply(Quarantined(at=101, number=1, reason="kept answers"))
+    assert graph.nodes[1].quarantined == "read the clock"
+
+
+def test_a_person_may_put_a_node_into_quarantine():
+    graph = graph_of(1.0, 2.0)
+    graph.apply(Command(at=100, verb="quarantine", number=1, text="copied from the test"))
+    graph.apply(Command(at=100, verb="quarantine", number=99))
+    assert graph.nodes[1].quarantined == "copied from the test"
+    assert graph.nodes[2].quarantined_for == 1
+    assert graph.quarantines[1].detector is None
+    assert graph.best is None
+
+
+def test_a_confirmed_best_leaves_when_it_is_found_guilty():
+    graph = graph_of(1.5, 3.0)
+    graph.apply(confirmed(2, passed(3.0, Stage.CONFIRM)))
+    graph.apply(Quarantined(at=100, number=2, reason="read the clock"))
+    assert graph.best.number == 1
 
 
 def test_a_banned_node_is_not_ranked():

@@ -11,6 +11,9 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from kernelevolve.core.candidate import Candidate, SourceFile  # noqa: E402
+from kernelevolve.core.task import Task, Workload  # noqa: E402
+from kernelevolve.languages.cpp import Cpp  # noqa: E402
 from kernelevolve.programmers.builtin.render import (  # noqa: E402
     Model,
     Rendered,
@@ -65,8 +68,10 @@ def assert_close(new: Any, reference: Any, oracle: Any) -> None:
     assert torch.equal(new.isnan(), reference.isnan())
     finite = oracle.isfinite() & reference.isfinite()
     assert torch.equal(new[~finite].nan_to_num(), reference[~finite].nan_to_num())
+    kind = reference.dtype
     new, reference, oracle = (t.double()[finite] for t in (new, reference, oracle))
-    ulp = torch.finfo(torch.float32).eps * float(oracle.abs().max()) if oracle.numel() else 0.0
+    eps = max(torch.finfo(t).eps for t in (torch.float32, kind))
+    ulp = eps * float(oracle.abs().max()) if oracle.numel() else 0.0
     mine, theirs = (new - oracle).abs(), (reference - oracle).abs()
     if oracle.numel():
         assert float(mine.max()) <= max(8 * float(theirs.max()), 2 * ulp)
@@ -74,9 +79,31 @@ def assert_close(new: Any, reference: Any, oracle: Any) -> None:
         assert rms[0] <= max(4 * rms[1], 2 * ulp)
 
 
+def flags(made: Rendered, source: str) -> list[str]:
+    """Tripwires that it touches; one that leaves everything to library calls has no kernel."""
+    files = tuple(SourceFile(path=name, text=text) for name, text in made.files.items())
+    task = Task(name="task", source=source, workloads=(Workload(name="default"),))
+    found = Cpp().screen(Candidate(language="cpp", files=files), task)
+    whole = {"no_kernel", "resubmitted"} if "kernel.cpp" not in made.files else set()
+    return [f"{flag.rule} {flag.where}: {flag.reason}" for flag in found if flag.rule not in whole]
+
+
+def change(module: Any) -> None:
+    """Other weights, and other buffers that are still good for variances."""
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.1)
+        for buffer in module.buffers():
+            if buffer.is_floating_point():
+                buffer.uniform_(0.5, 2.0)
+
+
 @pytest.fixture
 def check(tmp_path: Path) -> Callable[..., Rendered]:
-    """Render a task, build it, and compare it with the reference at many sizes."""
+    """Render a task, build it, and compare it with the reference at many sizes.
+
+    Twice at each: as constructed, without a call of `prepare`; then with other weights and one.
+    """
 
     def run(
         body: str,
@@ -89,6 +116,7 @@ def check(tmp_path: Path) -> Callable[..., Rendered]:
 
         source = HEAD + body
         made = render(captured(source, workloads, mode), plan or Plan())
+        assert flags(made, source) == []
         new_class = loaded(made, tmp_path)
         task: dict[str, Any] = {}
         exec(source, task)  # noqa: S102
@@ -96,18 +124,18 @@ def check(tmp_path: Path) -> Callable[..., Rendered]:
             torch.manual_seed(7)
             init = call_with(task["get_init_inputs"], sizes) if "get_init_inputs" in task else []
             reference, new = task["Model"](*init), new_class(*init)
-            with torch.no_grad():
-                for p in reference.parameters():
-                    p.add_(torch.randn_like(p) * 0.1)
+            if mode:
+                reference.train(mode == "train")
+                new.train(mode == "train")
+            for again in (False, True):
+                change(reference)
                 new.load_state_dict(reference.state_dict())
-                if mode:
-                    reference.train(mode == "train")
-                    new.train(mode == "train")
-                if hasattr(new, "prepare"):
+                if again and hasattr(new, "prepare"):
                     new.prepare()
-                inputs = call_with(task["get_inputs"], sizes)
-                oracle = copy.deepcopy(reference).double()(*widened(inputs))
-                assert_close(new(*inputs), reference(*inputs), oracle)
+                with torch.no_grad():
+                    inputs = call_with(task["get_inputs"], sizes)
+                    oracle = copy.deepcopy(reference).double()(*widened(inputs))
+                    assert_close(new(*inputs), reference(*inputs), oracle)
             after = new.state_dict()
             for name, value in reference.state_dict().items():
                 assert torch.allclose(after[name], value, rtol=1e-5, atol=1e-6), name

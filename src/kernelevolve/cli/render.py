@@ -36,12 +36,15 @@ def tree(found: Mapping[str, Any]) -> RenderableType:
     for row in found["nodes"]:
         parent = branches.get(row["parents"][0], root) if row["parents"] else root
         branches[row["number"]] = parent.add(_leaf(row, found.get("best")))
-    return root
+    proofs = [_proof(one) for one in found.get("quarantined", ())]
+    return Group(root, *proofs) if proofs else root
 
 
 def node(found: Mapping[str, Any]) -> RenderableType:
     """One node in full."""
     parts: list[RenderableType] = [_leaf(found, None)]
+    if proof := found.get("quarantine"):
+        parts.append(_proof(proof))
     if diagnosis := found.get("diagnosis"):
         parts += [_heading("diagnosis"), escape(str(diagnosis["sentence"]))]
         parts += [f"  [dim]{escape(remark)}[/dim]" for remark in diagnosis.get("remarks", ())]
@@ -59,6 +62,26 @@ def node(found: Mapping[str, Any]) -> RenderableType:
     if brief := found.get("brief"):
         parts += [_heading("brief"), f"[dim]{len(brief):,} characters; --json prints it[/dim]"]
     return Group(*parts)
+
+
+def replayed(found: Mapping[str, Any]) -> str:
+    """Each verdict as it was and as it is now."""
+    lines = []
+    for row in found["verdicts"]:
+        ends = [_ending(row[key]) for key in ("recorded", "replayed")]
+        head = f"#{found['node']} {row['stage']}"
+        if not row["differences"]:
+            lines.append(f"{head}: [green]the same[/green]: {escape(ends[1])}")
+            continue
+        lines.append(f"{head}: [red]not the same[/red]: {escape(ends[0])}; now {escape(ends[1])}")
+        lines += [f"  {escape(difference)}" for difference in row["differences"]]
+    return "\n".join(lines)
+
+
+def _ending(verdict: Mapping[str, Any]) -> str:
+    by = f" by {verdict['detector']}" if verdict["detector"] else ""
+    said = _first_line(verdict["message"])
+    return f"{verdict['status']}{by}{f' ({said})' if said else ''}"
 
 
 def cleaned(found: app.Cleaned) -> str:
@@ -85,6 +108,18 @@ def _leaf(row: Mapping[str, Any], best: int | None) -> str:
         words.append(f"[red]quarantined: {escape(str(row['quarantined']))}[/red]")
     said = row["message"] if row["message"] else row.get("summary", "")
     return " ".join([*words, f"[dim]{escape(_first_line(said))}[/dim]"])
+
+
+def _proof(found: Mapping[str, Any]) -> str:
+    """Why a node is in quarantine, and what went with it."""
+    by = found["detector"] or "a person"
+    lines = [f"[red]quarantine[/red] #{found['node']} by {by}: {escape(found['reason'])}"]
+    if found["evidence"]:
+        lines.append(f"  evidence: {escape(_first_line(found['evidence']))}")
+    for name, key in (("descendants", "descendants"), ("same source", "same_source")):
+        if found[key]:
+            lines.append(f"  {name}, no longer counted: {', '.join(f'#{n}' for n in found[key])}")
+    return "\n".join(lines)
 
 
 def _timings(rows: Sequence[Mapping[str, Any]]) -> Table:

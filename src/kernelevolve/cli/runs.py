@@ -1,4 +1,4 @@
-"""`runs`, `show`, `best` and `clean`: what the store holds."""
+"""`runs`, `show`, `replay`, `best` and `clean`: what the store holds."""
 
 from pathlib import Path
 from typing import Annotated, Optional
@@ -9,7 +9,7 @@ from rich.markup import escape
 from kernelevolve import app
 from kernelevolve.cli import render
 from kernelevolve.cli.options import Settings, examples, with_settings
-from kernelevolve.cli.reply import FELL_SHORT, STDERR, Reply, failure, shell
+from kernelevolve.cli.reply import DONE, FELL_SHORT, STDERR, Reply, failure, shell
 from kernelevolve.core.errors import UsageError
 
 RunName = Annotated[str, typer.Argument(metavar="RUN", help="Name of the run.")]
@@ -23,6 +23,9 @@ def register(cli: typer.Typer) -> None:
             "kernelevolve show RUN", "kernelevolve show RUN 17", "kernelevolve show RUN best"
         )
     )(show)
+    cli.command(
+        epilog=examples("kernelevolve replay RUN 17", "kernelevolve replay RUN best --json")
+    )(replay)
     cli.command(epilog=examples("kernelevolve best RUN -o kernel/ && python kernel/verify.py"))(
         best
     )
@@ -58,6 +61,23 @@ def show(
         return Reply(found, render.tree(found))
     found = app.show_node(run, _number(run, node, store), store)
     return Reply(found, render.node(found))
+
+
+@with_settings("store")
+def replay(
+    run: RunName,
+    node: Annotated[str, typer.Argument(metavar="NODE", help="Number of a node, or best.")],
+    settings: Settings,
+) -> Reply:
+    """Judge a node again on the same secret inputs, and say whether the verdict is the same.
+
+    Status, detector and errors must agree, times may differ. Exit code 1 when they do not.
+    """
+    store = settings.store
+    number = _number(run, node, store)
+    with STDERR.status(f"judging #{number} of {run} again"):
+        found = app.replay(run, number, store)
+    return Reply(found, render.replayed(found), DONE if found["same"] else FELL_SHORT)
 
 
 @with_settings("store")

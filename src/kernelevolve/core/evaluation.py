@@ -193,7 +193,7 @@ class Evaluation(Record):
     stages_ms: dict[str, float] = Field(default_factory=dict)
     """Where the job's time went, milliseconds."""
     seed: str = ""
-    """Seed of the secret inputs, for a replay."""
+    """Seeds of the secret inputs and choices (`Seeds`), for a replay."""
     device_seconds: float = 0.0
     """Time under an exclusive lease."""
 

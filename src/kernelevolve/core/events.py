@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, TypeAdapter
 
 from kernelevolve.core.candidate import Move, Usage
+from kernelevolve.core.detector import Detector
 from kernelevolve.core.evaluation import Evaluation
 from kernelevolve.core.job import Admission
 from kernelevolve.core.record import Record
@@ -114,25 +115,27 @@ class Confirmed(_Event):
 
 
 class Quarantined(_Event):
-    """A detected exploit: the node and its descendants no longer count."""
+    """A proven exploit: the node, those of the same source and all descendants no longer count."""
 
     kind: Literal["quarantined"] = "quarantined"
     number: int
-    """The node."""
+    """The guilty node."""
     reason: str
-    """What was detected."""
+    """What was proven, in a sentence."""
+    detector: Detector | None = None
+    """The check that proved it; None where a person said so."""
 
 
 class Command(_Event):
     """A person's or a program's wish, from any process."""
 
     kind: Literal["command"] = "command"
-    verb: Literal["hint", "pin", "ban", "pause", "resume", "stop"]
+    verb: Literal["hint", "pin", "ban", "quarantine", "pause", "resume", "stop"]
     """What to do."""
     number: int | None = None
-    """The node that `pin` and `ban` mean."""
+    """The node that `pin`, `ban` and `quarantine` mean."""
     text: str = ""
-    """What a `hint` says."""
+    """What a `hint` says, or why a node is put into quarantine."""
 
 
 class RunStopped(_Event):

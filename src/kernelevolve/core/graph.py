@@ -46,6 +46,8 @@ class Node(Record):
     """The node that a duplicate repeats."""
     quarantined: str | None = None
     """Why it no longer counts."""
+    quarantined_for: int | None = None
+    """The node whose exploit was proven: itself, an ancestor, or one of the same source."""
 
     @property
     def open(self) -> bool:
@@ -64,6 +66,11 @@ class Node(Record):
         if self.confirmation is not None and self.confirmation.status is not Status.LOST:
             return self.confirmation.score
         return self.evaluation.score
+
+    @property
+    def guilty(self) -> bool:
+        """Whether the exploit was proven on this node itself."""
+        return self.quarantined_for == self.number
 
     @property
     def confirmed(self) -> bool:
@@ -96,6 +103,7 @@ class Graph:
         self.nodes: dict[int, Node] = {}
         self.children: dict[int, list[int]] = {}
         self.by_candidate: dict[str, int] = {}
+        self.quarantines: dict[int, Quarantined] = {}
         self.hints: list[str] = []
         self.pinned: set[int] = set()
         self.banned: set[int] = set()
@@ -210,12 +218,21 @@ class Graph:
         self.nodes[event.number] = Node(number=event.number, move=event.move)
         for parent in event.move.parents:
             self.children.setdefault(parent, []).append(event.number)
+            guilty = self.nodes[parent].quarantined_for
+            if guilty is not None:
+                self._taint(event.number, guilty, f"descends from #{guilty}")
 
     @_apply.register
     def _(self, event: Proposed) -> None:
         self._change(event.number, proposal=event)
-        self.by_candidate.setdefault(event.candidate, event.number)
         self.usage = self.usage + event.usage
+        first = self.by_candidate.get(event.candidate)
+        if event.number in self.quarantines:
+            self._condemn_source(event.number)
+        elif first in self.quarantines:
+            self._taint(event.number, first, f"same source as #{first}")
+        elif first is None and self.nodes[event.number].quarantined is None:
+            self.by_candidate[event.candidate] = event.number
 
     @_apply.register
     def _(self, event: Failed) -> None:
@@ -235,9 +252,7 @@ class Graph:
 
     @_apply.register
     def _(self, event: Quarantined) -> None:
-        self._change(event.number, quarantined=event.reason)
-        for number in self.descendants(event.number):
-            self._change(number, quarantined=f"descends from #{event.number}: {event.reason}")
+        self._quarantine(event)
 
     @_apply.register
     def _(self, event: Command) -> None:
@@ -248,6 +263,9 @@ class Graph:
                 self.pinned.add(event.number)
             case "ban" if event.number is not None:
                 self.banned.add(event.number)
+            case "quarantine" if event.number in self.nodes:
+                reason = event.text or "a person's decision"
+                self._quarantine(Quarantined(at=event.at, number=event.number, reason=reason))
             case "pause":
                 self.paused = True
             case "resume":
@@ -259,11 +277,45 @@ class Graph:
     def _(self, event: RunStopped) -> None:
         self.stopped_by = event.reason
 
+    def _quarantine(self, event: Quarantined) -> None:
+        """The node is guilty; what has its source, and what came of either, is tainted."""
+        guilty = event.number
+        if guilty in self.quarantines:
+            return
+        self.quarantines[guilty] = event
+        self._change(guilty, quarantined=event.reason, quarantined_for=guilty)
+        for child in self.children.get(guilty, ()):
+            self._taint(child, guilty, f"descends from #{guilty}")
+        self._condemn_source(guilty)
+
+    def _condemn_source(self, guilty: int) -> None:
+        """Whoever proposed or will propose the same source shares the verdict on it."""
+        proposal = self.nodes[guilty].proposal
+        if proposal is None:
+            return
+        self.by_candidate[proposal.candidate] = guilty
+        for node in list(self):
+            if node.proposal and node.proposal.candidate == proposal.candidate:
+                self._taint(node.number, guilty, f"same source as #{guilty}")
+
+    def _taint(self, number: int, guilty: int, how: str) -> None:
+        """A node and its descendants, save those that are quarantined already.
+
+        A source is not guilty because of its node's parents: proposed again by a node that does
+        not come from there, it is evaluated afresh.
+        """
+        for one in (number, *self.descendants(number)):
+            if self.nodes[one].quarantined is None:
+                kin = how if one == number else f"descends from #{guilty}"
+                reason = f"{kin}: {self.quarantines[guilty].reason}"
+                self._change(one, quarantined=reason, quarantined_for=guilty)
+                self._forget_source(one)
+
     def _change(self, number: int, **fields: object) -> None:
         self.nodes[number] = self.nodes[number].model_copy(update=fields)
 
     def _forget_source(self, number: int) -> None:
-        """A lost evaluation judged nothing, so that the same source may be proposed again."""
+        """What judged nothing that counts, so that the same source may be proposed again."""
         proposal = self.nodes[number].proposal
         if proposal and self.by_candidate.get(proposal.candidate) == number:
             del self.by_candidate[proposal.candidate]

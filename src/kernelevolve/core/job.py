@@ -1,5 +1,7 @@
 """A request to the harness."""
 
+from typing import Literal, NamedTuple
+
 from pydantic import Field
 
 from kernelevolve.core.candidate import Candidate
@@ -34,6 +36,25 @@ class Finished(Record):
     """Standard output and error, head and tail."""
 
 
+class Seeds(NamedTuple):
+    """From what the secrets of one evaluation were drawn; its text is `Evaluation.seed`."""
+
+    pool: str
+    """Names the sets of secret inputs; opaque, and without a slash. Empty where none was used."""
+    choice: str
+    """Decides which of them are verified, and in which order they lie."""
+
+    @classmethod
+    def parse(cls, text: str) -> "Seeds":
+        """From an evaluation's seed; the final check, and what judged no inputs, has one only."""
+        pool, _, choice = text.rpartition("/")
+        return cls(pool, choice)
+
+    def __str__(self) -> str:
+        """As `Evaluation.seed` keeps it; the final check draws everything from one seed."""
+        return self.choice if self.pool in ("", self.choice) else f"{self.pool}/{self.choice}"
+
+
 class Job(Record):
     """What to evaluate, on which device, how far."""
 
@@ -47,6 +68,10 @@ class Job(Record):
     """The last stage wanted; `confirm` draws new inputs and adds the held-out workloads."""
     seed: str
     """Secret inputs of a confirm, and the choice of verified calls, derive from it."""
+    pool: str = ""
+    """Seed of the pool of secret inputs, for a replay; empty for the harness's own secret."""
+    audit: Literal["normal", "high"] = "normal"
+    """`high` verifies more sets and every timed window; the harness raises it for flags."""
     limits: Limits = Field(default_factory=Limits)
     """For builds and runs."""
     baseline: str | None = None

@@ -47,7 +47,10 @@ class Context:
     standard: tuple[str, ...]
     baseline: str | None
     fork: Fork
+    seed: str
+    """Names the pool: the same seed gives the same inputs and parameters, in whatever order."""
     random: Random
+    """For what need not be repeated: the baselines' slots."""
     perturb: bool = True
     findings: list[Finding] = field(default_factory=list)
     works: dict[str, Work] = field(default_factory=dict)
@@ -115,8 +118,9 @@ class Context:
             self._estimate(runner, workload)
             room = self._room(workload)
             self.rooms[name] = room
+            random = Random(f"{self.seed}/{self.perturb}/{name}")
             made = Preparation(
-                runner, self.task, workload, self.random, room.slots, self.perturb, room.float64
+                runner, self.task, workload, random, room.slots, self.perturb, room.float64
             ).run()
             self.prepared[name] = made
             for finding in made.findings:

@@ -112,13 +112,14 @@ class Lane:
         self, job: "Asked", *, seed: str, perturb: bool = True, keep: bool = True
     ) -> Context:
         """The task's context, made at first use; the least recently used one is dropped."""
-        key = f"{job.task.id}/{job.baseline or ''}/{perturb}/{seed if not keep else ''}"
+        key = f"{job.task.id}/{job.baseline or ''}/{perturb}/{seed}/{keep}"
         context = self._contexts.pop(key, None) or Context(
             task=job.task,
             spec=self.setup.spec,
             standard=self.setup.baselines if keep else self._confirmed_against(),
             baseline=job.baseline,
             fork=self.fork_reference,
+            seed=seed,
             random=Random(f"{seed}/{perturb}"),
             perturb=perturb,
             blobs=job.blobs,
@@ -163,7 +164,7 @@ def measure(lane: Lane, body: dict[str, Any], fds: Sequence[int]) -> Evaluation:
     build = Build.model_validate(body["build"])
     asked = Asked(job.task, job.baseline, _blobs(body, fds))
     confirming = job.stage is Stage.CONFIRM
-    seed = job.seed if confirming else body["pool_seed"]
+    seed = job.seed if confirming else job.pool or body["pool_seed"]
     contexts: list[Context] = []
     sanitized = Build.model_validate(body["sanitized"]) if body["sanitized"] else None
     if sanitized and sanitized.ok:

@@ -52,6 +52,8 @@ class Session:
     passed: dict[int, Array] = field(default_factory=dict)
     lenient: bool = False
     """A baseline that was verified once: later faults are noted, not raised."""
+    thorough: bool = False
+    """Every window's last call is verified, whatever that costs."""
     faults: set[str] = field(default_factory=set)
     audited: int = 0
     """Windows whose last call was verified."""
@@ -125,8 +127,8 @@ class Session:
         return self.prepared.plain.nbytes + self.prepared.inputs.nbytes <= CHEAP_BYTES
 
     def _audits(self) -> bool:
-        """Whether the next window's last call is verified: always where that is cheap."""
-        if self._cheap:
+        """Whether the next window's last call is verified: always where it is cheap or asked."""
+        if self._cheap or self.thorough:
             return True
         return not self.lenient and self.random.random() < AUDITED_SHARE
 

@@ -21,7 +21,7 @@ from kernelevolve.core.evaluation import (
     Status,
     Timing,
 )
-from kernelevolve.core.job import Job
+from kernelevolve.core.job import Job, Seeds
 from kernelevolve.core.task import Workload
 from kernelevolve.evaluation import benchmark, lease, physics, sandbox, sanitize
 from kernelevolve.evaluation.census import Watch
@@ -145,6 +145,11 @@ class Trial:
     def _confirming(self) -> bool:
         return self.job.stage is Stage.CONFIRM
 
+    @property
+    def _thorough(self) -> bool:
+        """Everything is verified that can be."""
+        return self._confirming or self.job.audit == "high"
+
     def _workloads(self) -> tuple[Workload, ...]:
         return self.job.task.workloads if self._confirming else self.job.task.shown
 
@@ -234,7 +239,8 @@ class Trial:
         )
         self.sessions[prepared.workload.name] = session
         session.attach()
-        sets = CONFIRM_SETS if self._confirming else SETS
+        session.thorough = self.job.audit == "high"
+        sets = CONFIRM_SETS if self._thorough else SETS
         self.first_us[prepared.workload.name] = session.verify(sets)
 
     def _time(self, runner: Runner, workloads: tuple[Workload, ...]) -> list[Timing]:
@@ -336,7 +342,7 @@ class Trial:
             flags=tuple(Flag(rule=k, reason=v) for k, v in self.flags.items()),
             remarks=(*sandbox.remark(), *self.remarks, *self._missing_baselines()),
             stages_ms={k: round(v, 3) for k, v in self.stages_ms.items()},
-            seed=self.job.seed,
+            seed=str(Seeds(self.context.seed, self.job.seed)),
             device_seconds=self.device_seconds,
         )
 

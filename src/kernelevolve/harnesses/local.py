@@ -96,6 +96,8 @@ class LocalHarness:
             return _built(build, flags, spent)
         checked = await self._sanitized(job, build)
         waiting = time.perf_counter()
+        if flags and Detector.SCREEN not in job.without:
+            job = job.model_copy(update={"audit": "high"})
         verdict = await self._judged(job, build, checked)
         total = (time.perf_counter() - waiting) * 1e3
         stages = spent | verdict.stages_ms

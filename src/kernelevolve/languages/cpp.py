@@ -16,6 +16,7 @@ from kernelevolve.core.job import Limits
 from kernelevolve.core.protocols import Language, Run
 from kernelevolve.core.target import TargetSpec
 from kernelevolve.core.task import Task
+from kernelevolve.languages._screening import screen
 from kernelevolve.runtime import cpp as runtime
 from kernelevolve.runtime import inline
 
@@ -63,7 +64,7 @@ class Cpp:
 
     def screen(self, candidate: Candidate, task: Task) -> Sequence[Flag]:
         """Constructs that deserve a closer look, in Python and in C++."""
-        return [flag for file in candidate.files for flag in _tripwires(file)]
+        return screen(candidate, task)
 
     def build(self, candidate: Candidate, spec: TargetSpec, workdir: Path, run: Run) -> Build:
         """Write the files and compile what `model.py` loads; `workdir` is keyed by content."""
@@ -130,6 +131,8 @@ def loads_of(model: str) -> list[Load]:
         tree = ast.parse(model)
     except SyntaxError as error:
         raise ValueError(f"model.py:{error.lineno}: {error.msg}") from error
+    except (ValueError, RecursionError, MemoryError) as error:
+        raise ValueError(f"model.py:1: Python cannot parse it: {error}") from error
     calls = (n for n in ast.walk(tree) if isinstance(n, ast.Call))
     return [_literal_load(call) for call in calls if ast.unparse(call.func).endswith("cpp.load")]
 
@@ -209,31 +212,6 @@ def _resources(workdir: Path) -> dict[str, float]:
         "stack_bytes": max(stacks, default=0.0),
         "library_bytes": float(sum(p.lstat().st_size for p in libraries)),
     }
-
-
-PYTHON_TRIPWIRES = {
-    "introspection": r"\b(gc|inspect|sys\._getframe|ctypes|__subclasses__|settrace)\b",
-    "processes": r"\b(subprocess|os\.(fork|system|exec\w*|_exit|kill)|multiprocessing|threading)\b",
-    "timers": r"\b(perf_counter|monotonic|time\.time)\s*=",
-    "global_state": r"torch\.(set_\w+|backends\.\w+(\.\w+)*\s*=)",
-    "dynamic_code": r"\b(exec|eval|compile|__import__)\s*\(",
-}
-CPP_TRIPWIRES = {
-    "processes": r"\b(fork|clone|system|popen|exec[lv]\w*|ptrace|kill)\s*\(",
-    "threads": r"\b(pthread_create|std::thread|std::async)\b",
-    "files": r"\b(fopen|open|mmap|std::[io]?fstream|shm_open)\s*\(",
-    "assembler": r"\b(asm|__asm__)\b.*\.incbin|#\s*include\s*[\"<]/",
-}
-
-
-def _tripwires(file: SourceFile) -> list[Flag]:
-    rules = PYTHON_TRIPWIRES if file.path.endswith(".py") else CPP_TRIPWIRES
-    return [
-        Flag(rule=rule, reason=line.strip()[:120], where=f"{file.path}:{number}")
-        for rule, pattern in rules.items()
-        for number, line in enumerate(file.text.splitlines(), 1)
-        if re.search(pattern, line)
-    ]
 
 
 plugin: type[Language] = Cpp

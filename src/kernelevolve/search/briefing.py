@@ -26,7 +26,7 @@ def brief(journal: Journal, number: int, language: str, guide: str, seed: int) -
         move=move,
         parents=_attempts(journal, (graph.nodes[n] for n in move.parents)),
         history=_attempts(journal, remembered(graph, move, number)[-HISTORY:]),
-        tried=tuple(n.proposal.plan for n in graph if n.proposal and n.proposal.plan),
+        tried=_tried(graph),
         hints=tuple(graph.hints),
         number=number,
         seed=f"{seed}/{number}",
@@ -48,6 +48,12 @@ def remembered(graph: Graph, move: Move, number: int) -> list[Node]:
     return [node for node in shown if node.quarantined is None and node.proposal is not None]
 
 
+def _tried(graph: Graph) -> tuple[str, ...]:
+    """Plans of all nodes that count; what quarantine took may be tried again from elsewhere."""
+    nodes = (n for n in graph if n.quarantined is None)
+    return tuple(n.proposal.plan for n in nodes if n.proposal and n.proposal.plan)
+
+
 def without_held_out(task: Task) -> Task:
     """The task as a programmer may see it: its text names no held-out sizes either."""
     if len(task.shown) == len(task.workloads):
@@ -67,7 +73,7 @@ def _attempts(journal: Journal, nodes: Iterable[Node]) -> tuple[Attempt, ...]:
             evaluation=node.evaluation.without_held_out(),
         )
         for node in nodes
-        if node.proposal is not None and node.evaluation is not None
+        if node.proposal is not None and node.evaluation is not None and not node.quarantined
     )
 
 

@@ -14,7 +14,7 @@ class Flight:
     def __len__(self) -> int:
         return len(self._attempts)
 
-    def __contains__(self, number: int) -> bool:
+    def __contains__(self, number: object) -> bool:
         return number in self._attempts
 
     def launch(self, number: int, attempt: Coroutine[None, None, None]) -> None:

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 
 from kernelevolve.core.candidate import Brief, Candidate, Move, Proposal, SourceFile, Usage
 from kernelevolve.core.errors import ProgrammerError, UsageError
@@ -13,6 +13,7 @@ from kernelevolve.core.events import (
     Event,
     Failed,
     Proposed,
+    Quarantined,
     RunResumed,
     RunStarted,
     RunStopped,
@@ -23,6 +24,7 @@ from kernelevolve.core.lease import HEARTBEAT_SECONDS, Lease
 from kernelevolve.core.protocols import Reporter, Store
 from kernelevolve.core.target import TargetSpec
 from kernelevolve.core.task import Task
+from kernelevolve.search.quarantine import proof
 
 _log = logging.getLogger(__name__)
 
@@ -126,7 +128,15 @@ class Journal:
 
     def evaluated(self, number: int, evaluation: Evaluation) -> None:
         """The harness's verdict on a node."""
-        self.record(Evaluated(at=self.now(), number=number, evaluation=evaluation))
+        event = Evaluated(at=self.now(), number=number, evaluation=evaluation)
+        self.record(event, *self._quarantine(number, evaluation))
+
+    def drop_tainted(self, busy: Container[int]) -> None:
+        """End the open nodes that quarantine took since they were opened, untried."""
+        for node in self.graph.open:
+            if node.quarantined is not None and node.number not in busy:
+                message = f"not tried: {node.quarantined}"
+                self.record(Failed(at=self.now(), number=node.number, message=message))
 
     def repeated(self, number: int, first: int) -> None:
         """A node proposed the same source as an earlier one."""
@@ -136,7 +146,8 @@ class Journal:
 
     def confirmed(self, number: int, evaluation: Evaluation) -> None:
         """The verdict of the final check."""
-        self.record(Confirmed(at=self.now(), number=number, evaluation=evaluation))
+        event = Confirmed(at=self.now(), number=number, evaluation=evaluation)
+        self.record(event, *self._quarantine(number, evaluation))
 
     def stopped(self, reason: str) -> None:
         """The session ends, and with it the lease."""
@@ -160,6 +171,14 @@ class Journal:
             SourceFile(path=path, text=self.store.get_blob(ref).decode())
             for path, ref in proposal.files.items()
         )
+
+    def _quarantine(self, number: int, verdict: Evaluation) -> list[Quarantined]:
+        """Appended in one piece with the verdict, so that no reader sees one without the other."""
+        earlier = self.graph.nodes[number].evaluation
+        reason = proof(verdict, passed_before=earlier is not None and earlier.ok)
+        if reason is None:
+            return []
+        return [Quarantined(at=self.now(), number=number, reason=reason, detector=verdict.detector)]
 
     def _report(self, event: Event) -> None:
         for reporter in self._reporters:

@@ -78,6 +78,7 @@ class Search:
     async def _explore(self) -> str:
         """Run attempts until there is a reason to end and every opened node has ended."""
         while self._stopping is None:
+            self.journal.drop_tainted(self._flight)
             reason = self._reason()
             waiting = reason is None and self.graph.paused
             if reason is None and not waiting:
@@ -129,7 +130,7 @@ class Search:
         first = self.graph.by_candidate.get(candidate.id, number)
         if first != number:
             self.journal.repeated(number, first)
-        else:
+        elif self.graph.nodes[number].quarantined is None:
             self.journal.evaluated(number, await self._judge.measure(candidate))
 
     async def _confirm(self) -> None:

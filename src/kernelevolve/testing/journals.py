@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from random import Random
 
 from kernelevolve.core.candidate import Memory, Move, Usage
+from kernelevolve.core.detector import Detector
 from kernelevolve.core.evaluation import Diagnosis, Evaluation, Stage, Status, Timing
 from kernelevolve.core.events import (
     Command,
@@ -118,7 +119,8 @@ def _next(rng: Random, graph: Graph, samples: int, noise: bool) -> list[Event]:
 
 
 def _move(rng: Random, graph: Graph) -> Move:
-    eligible = [n.number for n in graph.scored]
+    late = [n.number for n in graph if n.quarantined and rng.random() < 0.1]
+    eligible = [n.number for n in graph.scored] + late
     if not eligible or rng.random() < 0.2:
         return Move()
     memory: Memory = rng.choice(("lineage", "siblings", "merge"))
@@ -154,8 +156,11 @@ def _noise(rng: Random, graph: Graph, at: float) -> list[Event]:
         if rng.random() < 0.3:
             verdict = refused(Status.WRONG, Stage.CONFIRM)
         return [Confirmed(at=at, number=scored[0].number, evaluation=verdict)]
-    if kind == "quarantine" and rng.random() < 0.2:
-        return [Quarantined(at=at, number=number, reason="read the clock")]
+    if kind == "quarantine" and rng.random() < 0.4:
+        if rng.random() < 0.5:
+            return [Command(at=at, verb="quarantine", number=number, text="looks odd")]
+        proof = Quarantined(at=at, number=number, reason="read the clock", detector=Detector.CLOCK)
+        return [proof]
     if kind == "resume":
         return [RunStopped(at=at, reason="interrupted"), RunResumed(at=at, config={})]
     verb = rng.choice(("hint", "pin", "ban"))

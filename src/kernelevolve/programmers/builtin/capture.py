@@ -4,8 +4,8 @@
 of the built-in programmer that imports torch and executes the task's code. The request is
 `{source, workloads: [{sizes}], mode}`, or `{program}` (base64) for a live module; the answer is
 `{captures: [...], messages: [...]}`; a capture is the traced graph at one assignment. Besides the
-workloads, each size is perturbed in turn, so that `unify` can tell which integers of the graph
-follow which sizes.
+workloads, each size is perturbed in turn, and at last all together by one, so that `unify` can
+tell which integers of the graph follow which sizes.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ DTYPES = {
 }  # fmt: skip
 TORCH_NAMES = {name: str(dtype).removeprefix("torch.") for dtype, name in DTYPES.items()}
 SMALL_CONSTANT = 64
+LIFTED = "lifted_tensor_"
+"""How export names constants that are no attribute of the module."""
 MAX_ELEMENTS = 1 << 28
 
 
@@ -81,8 +83,8 @@ def decompositions() -> Any:
                 aten.std_mean, aten.mv, aten.dot, aten.addmv, aten.baddbmm, aten.norm,
                 aten.linalg_vector_norm, aten.masked_fill, aten.tril, aten.triu, aten.selu,
                 aten.hardshrink, aten.softshrink, aten.rsub, aten.rms_norm, aten.l1_loss,
-                aten._native_batch_norm_legit, aten._native_batch_norm_legit_no_training,
-                aten._native_batch_norm_legit_functional, aten.native_batch_norm, aten.unfold,
+                aten._native_batch_norm_legit, aten._native_batch_norm_legit_functional,
+                aten.native_batch_norm, aten.unfold,
                 aten.relu6, aten.log10, aten.frac, aten.xlogy, aten.split, aten.stack,
             ]
         )
@@ -240,6 +242,18 @@ def perturbed(sizes: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
     return [{**sizes, name: v} for v in (value * 2, value * 3, value + 1) if v != value]
 
 
+def one_more(module: Mapping[str, Any], sizes: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Sizes that halves do not divide: every one larger by one, else those of inputs alone.
+
+    Strided windows round, which sizes that are all even do not show.
+    """
+    accepted = inspect.signature(module.get("get_init_inputs", lambda: [])).parameters
+    whole = [name for name, v in sizes.items() if type(v) is int]
+    free = [name for name in whole if name not in accepted]
+    wanted = [names for names in (whole, free) if names]
+    return [{**sizes, **{name: sizes[name] + 1 for name in names}} for names in wanted]
+
+
 def extent(sizes: Mapping[str, Any]) -> int:
     """A proxy for how much memory an assignment takes."""
     product = 1
@@ -266,6 +280,12 @@ def capture(request: Mapping[str, Any]) -> dict[str, Any]:
                 break
             except Exception as error:  # noqa: BLE001  an odd size may be invalid for the task
                 messages.append(f"at {sizes}: {str(error)[:200]}")
+    for sizes in one_more(module, base):
+        try:
+            captures.append(capture_at(module, sizes, mode) | {"odd": True})
+            break
+        except Exception as error:  # noqa: BLE001  the same
+            messages.append(f"at {sizes}: {str(error)[:200]}")
     return {"captures": captures, "messages": messages, "workloads": len(workloads)}
 
 
@@ -275,6 +295,9 @@ def capture_program(data: bytes) -> dict[str, Any]:
     count = len(program.graph_signature.user_inputs)
     graph = graph_of_program(program, [f"input{i}" for i in range(count)])
     graph |= {"arguments": {}, "sizes": {}, "training": False}
+    for p in graph["placeholders"]:
+        if p["kind"] == "constant_tensor":
+            p["source"] = f"{LIFTED}{p['name']}"
     state = [p for p in graph["placeholders"] if p["kind"] in ("parameter", "buffer")]
     holds = [
         f"        hold(self, {p['source']!r}, {p['kind'] == 'parameter'}, "

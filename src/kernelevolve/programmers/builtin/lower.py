@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, TypeAlias
 
-from kernelevolve.programmers.builtin import rules, rules_structure
+from kernelevolve.programmers.builtin import rules, rules_layers, rules_structure
 from kernelevolve.programmers.builtin.ir import Size
 from kernelevolve.programmers.builtin.prims import Builder, Node, Program
 from kernelevolve.programmers.builtin.rules import RANK, NoRule
@@ -12,7 +12,7 @@ from kernelevolve.programmers.builtin.rules_torch import TORCH
 from kernelevolve.programmers.builtin.unify import Operation, Traced
 
 Result: TypeAlias = Node | list[Node]
-RULES = {**rules.RULES, **rules_structure.RULES}
+RULES = {**rules.RULES, **rules_structure.RULES, **rules_layers.RULES}
 
 
 def lower(traced: Traced, build: Builder) -> Program:
@@ -21,9 +21,7 @@ def lower(traced: Traced, build: Builder) -> Program:
     for p in traced.placeholders:
         env[p.name] = build.node("input", (), p.type.shape, p.type.dtype, (p.name,))
         if p.values and not p.type.shape:
-            value = p.values[0]
-            value = float(value["float"]) if isinstance(value, dict) else value
-            env[p.name] = build.const(value, p.type.dtype)
+            env[p.name] = build.const(p.numbers[0], p.type.dtype)
     for op in traced.operations:
         if op.type is None:
             continue

@@ -188,7 +188,7 @@ def _products(model: Model, plan: Plan) -> list[tuple[Contraction, bool, Contrac
 
 
 def _cuts(model: Model, plan: Plan) -> list[int]:
-    return cuttable(program_of(model, plan.algebra, plan.library)[0])
+    return cuttable(program_of(model, plan.algebra, plan.library).forward)
 
 
 def _guided(

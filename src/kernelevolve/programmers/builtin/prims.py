@@ -32,7 +32,7 @@ class Node:
     | lookup | x, integer tensors | per dim of x: ("axis", output dim) or ("data", k, output dims) |
     | contract | a [.., m, k], b [.., k, n] | |
     | concat | tensors | dim |
-    | opaque | tensors | Python text with {0}, {1} ... |
+    | opaque | tensors | Python text with {0}, {1} ..., number of results; of convolutions more |
     | pick | opaque | position in its results |
     """
 

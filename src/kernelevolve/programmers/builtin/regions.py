@@ -67,8 +67,12 @@ class Partition:
     inputs: tuple[Node, ...]
 
 
-def partition(program: Program, cuts: Iterable[int] = (), prologues: bool = False) -> Partition:
+def partition(
+    program: Program, cuts: Iterable[int] = (), prologues: bool = False, prefix: str = "v"
+) -> Partition:
     """Fuse as far as possible, materialising also the nodes numbered `cuts` (topologically).
+
+    Buffers are named with `prefix` and a number.
 
     Raises:
         NotPartitioned: something cannot be expressed.
@@ -80,7 +84,9 @@ def partition(program: Program, cuts: Iterable[int] = (), prologues: bool = Fals
     memory |= {storage(order[c]) for c in cuts if c < len(order) and _worth_memory(order[c])}
     for _ in range(4 * len(order) + 8):
         try:
-            attempt = _attempt(results, order, memory, prologues)
+            names = {n: n.attr[0] for n in order if n.op == "input"}
+            names |= {n: f"{prefix}{i}" for i, n in enumerate(order) if n in memory}
+            attempt = _attempt(results, Attempt(memory, names, prologues, {}, {}))
             _cut_shared(attempt)
             return _finish(program, order, attempt)
         except Cut as cut:
@@ -101,12 +107,8 @@ def _worth_memory(node: Node) -> bool:
     return node.op in ("map", "reduce", "contract") and len(node.shape) > 0
 
 
-def _attempt(
-    results: Sequence[Node], order: Sequence[Node], memory: set[Node], prologues: bool
-) -> Attempt:
-    names = {n: n.attr[0] for n in order if n.op == "input"}
-    names |= {n: f"v{i}" for i, n in enumerate(order) if n in memory}
-    attempt = Attempt(memory, names, prologues, {}, {})
+def _attempt(results: Sequence[Node], attempt: Attempt) -> Attempt:
+    names = attempt.names
     todo = [storage(n) for n in results if n.op != "input"]
     while todo:
         root = todo.pop()

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
+from kernelevolve.programmers.builtin.ahead import Known, Parts, split
 from kernelevolve.programmers.builtin.emit.kernel import Segment, Setting, kernel_source, segments
 from kernelevolve.programmers.builtin.emit.module import NoClass, fallback_module, module_source
 from kernelevolve.programmers.builtin.ir import Contraction, MapReduce
 from kernelevolve.programmers.builtin.lower import lower
-from kernelevolve.programmers.builtin.prims import Builder, Program
+from kernelevolve.programmers.builtin.prims import Builder
 from kernelevolve.programmers.builtin.regions import NotPartitioned, Partition, partition
-from kernelevolve.programmers.builtin.rewrite import rewrite
+from kernelevolve.programmers.builtin.rewrite import rewrite, with_library
 from kernelevolve.programmers.builtin.rules import NoRule
-from kernelevolve.programmers.builtin.schedule import Plan
+from kernelevolve.programmers.builtin.schedule import Loops, Plan
 from kernelevolve.programmers.builtin.unify import NotUnified, Traced, unify
 
 
@@ -52,38 +53,67 @@ def model_of(source: str, answer: Mapping[str, Any]) -> Model:
         return Model(source, None, str(reason))
 
 
+@dataclass(frozen=True)
+class Programs(Parts):
+    """A model in primitives: what runs in forward, and what `prepare()` holds for it."""
+
+    algebraic: bool
+    """Algebra changed the arithmetic."""
+
+
 @lru_cache(maxsize=64)
-def program_of(model: Model, algebra: bool, library: bool) -> tuple[Program, bool]:
-    """The model in primitives, and whether algebra changed it."""
-    assert model.traced is not None
-    build = Builder()
-    return rewrite(lower(model.traced, build), build, algebra, library)
+def program_of(model: Model, algebra: bool, library: bool) -> Programs:
+    """The model in primitives; products that `prepare()` needs are always the library's."""
+    traced, build = model.traced, Builder()
+    assert traced is not None
+    sizes = frozenset(s.name for s in traced.symbols if s.of_weights)
+    known = Known(traced.constants, sizes)
+    program, algebraic = lower(traced, build), False
+    if algebra:
+        program, algebraic = rewrite(program, build, known)
+    if library:
+        program = with_library(program, build)
+    lifted = frozenset(p.name for p in traced.placeholders if p.lifted)
+    parts = split(program, build, known, lifted)
+    return Programs(parts.forward, with_library(parts.held, build), algebraic)
 
 
 @lru_cache(maxsize=64)
 def partition_of(
     model: Model, cuts: tuple[int, ...], prologues: bool, algebra: bool, library: bool
-) -> tuple[Partition, bool]:
-    """The regions under a plan, without its cuts where those are not possible."""
-    program, algebraic = program_of(model, algebra, library)
+) -> Partition:
+    """The regions of forward under a plan, without its cuts where those are not possible."""
+    program = program_of(model, algebra, library).forward
     try:
-        return partition(program, cuts, prologues), algebraic
+        return partition(program, cuts, prologues)
     except NotPartitioned:
         if not cuts and not prologues:
             raise
-        return partition(program), algebraic
+        return partition(program)
 
 
 def setting_of(model: Model, plan: Plan) -> tuple[Setting, bool]:
-    """Everything that emission needs."""
+    """Everything that emission needs, and whether algebra changed the arithmetic."""
+    programs = program_of(model, plan.algebra, plan.library)
+    regions = partition_of(model, plan.cuts, plan.prologues, plan.algebra, plan.library)
+    forward = _setting(model, plan, regions)
+    if programs.held.outputs:
+        loops = Loops(width=plan.loops.width)
+        plain = Plan(loops=loops, fast_math=plan.fast_math, chains=False, huge_pages=False)
+        ahead = _setting(model, plain, partition(programs.held, prefix="h"))
+        forward = replace(forward, ahead=replace(ahead, label="ahead"))
+    return forward, programs.algebraic
+
+
+def _setting(model: Model, plan: Plan, regions: Partition) -> Setting:
     assert model.traced is not None
-    regions, algebraic = partition_of(model, plan.cuts, plan.prologues, plan.algebra, plan.library)
     dtypes = {b.name: b.dtype for b in regions.buffers.values()}
     dtypes |= {n.attr[0]: n.dtype for n in regions.inputs}
-    weights = {p.name for p in model.traced.placeholders if p.kind != "user_input"}
+    changing = {p.name for p in model.traced.placeholders} - model.traced.constants
+    weights = frozenset(n.attr[0] for n in regions.inputs) - changing
     count = model.traced.workloads
     symbols = {s.name: s.size.values[:count] for s in model.traced.symbols}
-    return Setting(regions, plan, symbols, dtypes, frozenset(weights)), algebraic
+    return Setting(regions, plan, symbols, dtypes, weights)
 
 
 def render(model: Model, plan: Plan) -> Rendered:

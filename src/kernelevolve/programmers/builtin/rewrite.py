@@ -5,9 +5,10 @@ Every rule keeps values equal in exact arithmetic. Costs are multiplications at 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from kernelevolve.programmers.builtin.affine import Affine
 from kernelevolve.programmers.builtin.ir import Size
 from kernelevolve.programmers.builtin.prims import (
     FLOATS,
@@ -21,35 +22,59 @@ from kernelevolve.programmers.builtin.prims import (
 ROUNDS = 6
 
 
-def rewrite(program: Program, build: Builder, algebra: bool, library: bool) -> tuple[Program, bool]:
-    """The program after the wanted rewrites, and whether any changed the arithmetic."""
+def rewrite(
+    program: Program, build: Builder, known: Callable[[Node], bool]
+) -> tuple[Program, bool]:
+    """The program after its algebra, and whether that changed the arithmetic.
+
+    What is `known` is computed ahead and costs forward nothing.
+    """
     changed = False
-    if algebra:
-        for _ in range(ROUNDS):
-            rules = _Algebra(build, _users(program))
-            program = transform(program, build, rules.apply)
-            changed |= rules.used
-            if not rules.used:
-                break
-    if library:
-        program = transform(program, build, lambda node: _call(build, node))
+    for _ in range(ROUNDS):
+        rules = _Algebra(build, _users(program), known)
+        program = transform(program, build, rules.apply, rules.users)
+        changed |= rules.used
+        if not rules.used:
+            break
     return program, changed
 
 
-def transform(program: Program, build: Builder, rule: Callable[[Node], Node | None]) -> Program:
-    """Apply `rule` to every node, operands first; None keeps a node."""
+def with_library(program: Program, build: Builder) -> Program:
+    """The program with its products left to the library."""
+    return transform(program, build, lambda node: _call(build, node))
+
+
+def roots(program: Program) -> list[Node]:
+    """What the program returns and writes back."""
+    return [*program.outputs, *(n for _, n in program.mutations)]
+
+
+def transform(
+    program: Program,
+    build: Builder,
+    rule: Callable[[Node], Node | None],
+    users: dict[Node, int] | None = None,
+) -> Program:
+    """Apply `rule` to every node, operands first; None keeps a node.
+
+    What takes a node's place inherits its number of `users`.
+    """
     made: dict[Node, Node] = {}
-    for node in topological([*program.outputs, *(n for _, n in program.mutations)]):
+    counts = {} if users is None else users
+    for node in topological(roots(program)):
         inputs = [made[x] for x in node.inputs]
         fresh = node
         if any(a is not b for a, b in zip(inputs, node.inputs, strict=True)):
-            fresh = _again(build, node, inputs)
+            fresh = again(build, node, inputs)
+            counts[fresh] = max(counts.get(fresh, 0), counts.get(node, 1))
         made[node] = rule(fresh) or fresh
+        counts[made[node]] = max(counts.get(made[node], 0), counts.get(node, 1))
     outputs = tuple(made[n] for n in program.outputs)
     return Program(outputs, tuple((b, made[n]) for b, n in program.mutations))
 
 
-def _again(build: Builder, node: Node, inputs: list[Node]) -> Node:
+def again(build: Builder, node: Node, inputs: Sequence[Node]) -> Node:
+    """`node` with other operands."""
     if node.op == "reshape":
         return build.reshape(inputs[0], node.shape)
     if node.op == "permute":
@@ -68,10 +93,10 @@ def _call(build: Builder, node: Node) -> Node | None:
 
 def _users(program: Program) -> dict[Node, int]:
     counts: dict[Node, int] = {}
-    for node in topological([*program.outputs, *(n for _, n in program.mutations)]):
+    for node in topological(roots(program)):
         for source in node.inputs:
             counts[source] = counts.get(source, 0) + 1
-    for node in program.outputs:
+    for node in roots(program):
         counts[node] = counts.get(node, 0) + 1
     return counts
 
@@ -82,18 +107,29 @@ class _Algebra:
 
     build: Builder
     users: dict[Node, int]
+    known: Callable[[Node], bool]
     used: bool = False
 
     def apply(self, node: Node) -> Node | None:
         if node.dtype not in FLOATS:
             return None
-        if node.op == "contract":
-            return self._associate(node)
         if node.op == "permute":
             return self._transposed(node)
+        if self.known(node):
+            return None
+        if node.op == "map":
+            return self._absorbed(node)
+        if node.op == "contract":
+            return self._associate(node)
         if node.op == "reduce" and node.attr[0] == "sum":
             return self._sum_of(node.inputs[0], node.attr[1], node)
         return None
+
+    def _absorbed(self, node: Node) -> Node | None:
+        """A scale or shift of channels as part of the weights before it."""
+        found = Affine(self.build, self.users, self.known).apply(node)
+        self.used |= found is not None
+        return found
 
     def product(self, a: Node, b: Node) -> Node:
         shape = (*a.shape[:-2], a.shape[-2], b.shape[-1])
@@ -102,20 +138,26 @@ class _Algebra:
     def _associate(self, node: Node) -> Node | None:
         """A (b c) as (a b) c and the other way round, whichever multiplies less."""
         left, right = node.inputs
-        now = _cost(node)
+        now = self._cost(node)
         if right.op == "contract" and self.users.get(right, 1) <= 1:
             inner = self.product(left, right.inputs[0])
             other = self.product(inner, right.inputs[1])
-            if _cheaper(_sum(_cost(inner), _cost(other)), _sum(_cost(right), now)):
+            if _cheaper(_sum(self._cost(inner), self._cost(other)), _sum(self._cost(right), now)):
                 self.used = True
                 return other
         if left.op == "contract" and self.users.get(left, 1) <= 1:
             inner = self.product(left.inputs[1], right)
             other = self.product(left.inputs[0], inner)
-            if _cheaper(_sum(_cost(inner), _cost(other)), _sum(_cost(left), now)):
+            if _cheaper(_sum(self._cost(inner), self._cost(other)), _sum(self._cost(left), now)):
                 self.used = True
                 return other
         return None
+
+    def _cost(self, product: Node) -> tuple[int, ...]:
+        """Multiplications in forward at each capture."""
+        if self.known(product):
+            return (0,)
+        return (numel(product.shape) * product.inputs[0].shape[-1]).values
 
     def _transposed(self, node: Node) -> Node | None:
         """The transpose of a product is the product of the transposes, swapped."""
@@ -214,12 +256,6 @@ def _has_product(node: Node) -> bool:
             return False
         node = found[0]
     return node.op == "contract"
-
-
-def _cost(product: Node) -> tuple[int, ...]:
-    """Multiplications at each capture."""
-    a = product.inputs[0]
-    return (numel(product.shape) * a.shape[-1]).values
 
 
 def _sum(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...]:

@@ -26,6 +26,9 @@ ROOTS = {
     -2: "1.0 / __builtin_sqrt({})",
 }
 """Powers that turn a number into a size, and how the number is written over that size."""
+STRIDES = (2, 3, 4, 5, 6, 7, 8, 16, 32)
+WINDOW = 64
+"""How much padding and windows may add to an extent before it is divided."""
 
 
 @dataclass(frozen=True)
@@ -63,17 +66,19 @@ class Fitter:
         wanted = tuple(values)
         if len(set(wanted)) == 1:
             return Size.of(wanted[0])
-        for product in self._products():
-            if (fit := _scaled(product, wanted)) is not None:
-                return fit
-        for a, b in combinations_with_replacement(self.symbols, 2):
-            if (fit := _scaled(a.size + b.size, wanted)) is not None:
-                return fit
-        for product in self._products():
-            for below in self.symbols:
-                if (fit := _quotient(product, below.size, wanted)) is not None:
-                    return fit
-        raise NotUnified(f"an extent with values {list(wanted)} follows no input's extent")
+        fit = next((fit for fit in self._fits(wanted) if fit is not None), None)
+        if fit is None:
+            raise NotUnified(f"an extent with values {list(wanted)} follows no input's extent")
+        return fit
+
+    def _fits(self, wanted: tuple[int, ...]) -> Iterator[Size | None]:
+        """Attempts at an expression, the plainest first."""
+        sizes = [s.size for s in self.symbols]
+        yield from (_scaled(product, wanted) for product in self._products())
+        pairs = combinations_with_replacement(sizes, 2)
+        yield from (_scaled(a + b, wanted) for a, b in pairs)
+        yield from (_quotient(p, below, wanted) for p in self._products() for below in sizes)
+        yield from (_floored(size, wanted) for size in sizes)
 
     def _products(self) -> Iterator[Size]:
         for degree in (1, 2, 3):
@@ -145,6 +150,17 @@ def _scaled(base: Size, wanted: tuple[int, ...]) -> Size | None:
     return None
 
 
+def _floored(base: Size, wanted: tuple[int, ...]) -> Size | None:
+    """`base` plus one constant, over another and rounded down: what strided windows leave."""
+    for stride in STRIDES:
+        lowest = [w * stride - b for b, w in zip(base.values, wanted, strict=True)]
+        low, high = max(lowest), min(lowest) + stride - 1
+        if low <= high and abs(low) <= WINDOW:
+            added = 0 if low <= 0 <= high else low
+            return Size(f"(({base.expr} + {added}) / {stride})", wanted)
+    return None
+
+
 @dataclass(frozen=True)
 class Type:
     """Shape and dtype of a tensor."""
@@ -162,6 +178,16 @@ class Placeholder:
     source: str
     type: Type
     values: tuple[Any, ...] = ()
+
+    @property
+    def lifted(self) -> bool:
+        """A tensor that forward writes out in numbers; no module has it."""
+        return self.kind == "constant_tensor" and self.source.startswith("lifted_tensor_")
+
+    @property
+    def numbers(self) -> tuple[float | int | bool, ...]:
+        """The values of a small constant."""
+        return tuple(float(v["float"]) if isinstance(v, dict) else v for v in self.values)
 
 
 @dataclass(frozen=True)
@@ -187,9 +213,18 @@ class Traced:
     structure: str
     workloads: int
 
+    @property
+    def constants(self) -> frozenset[str]:
+        """Tensors that change only when weights are loaded."""
+        written = {m["buffer"] for m in self.mutations}
+        kept = (p for p in self.placeholders if p.kind != "user_input" and p.source not in written)
+        return frozenset(p.name for p in kept)
+
 
 def unify(answer: Mapping[str, Any]) -> Traced:
     """Merge what `capture` answered.
+
+    The capture at odd sizes is left out where no expression follows its extents.
 
     Raises:
         NotUnified: nothing was captured, or the workloads' graphs differ.
@@ -197,9 +232,21 @@ def unify(answer: Mapping[str, Any]) -> Traced:
     captures, real = list(answer["captures"]), int(answer.get("workloads", 1))
     if not captures:
         raise NotUnified("; ".join(answer["messages"]) or "nothing was captured")
+    plain = [c for c in captures if not c.get("odd")]
+    try:
+        return _unified(captures, real)
+    except NotUnified:
+        if len(plain) == len(captures):
+            raise
+        return _unified(plain, real)
+
+
+def _unified(captures: list[Any], real: int) -> Traced:
     if any(_skeleton(c) != _skeleton(captures[0]) for c in captures[:real]):
         raise NotUnified("the graph's structure depends on the workload")
     captures = [c for c in captures if _skeleton(c) == _skeleton(captures[0])]
+    if any(_values(c) != _values(captures[0]) for c in captures):
+        raise NotUnified("a constant of forward depends on the sizes")
     fitter = _symbols(captures)
     merge = _Merge(fitter)
     placeholders = [
@@ -234,6 +281,10 @@ def _nodes(captures: Sequence[Mapping[str, Any]]) -> list[list[Any]]:
 
 def _types(capture: Mapping[str, Any]) -> list[Any]:
     return [p["type"] for p in capture["placeholders"]]
+
+
+def _values(capture: Mapping[str, Any]) -> list[Any]:
+    return [p.get("values") for p in capture["placeholders"]]
 
 
 def _symbols(captures: Sequence[Mapping[str, Any]]) -> Fitter:

@@ -73,7 +73,11 @@ class Setting:
     dtypes: Mapping[str, DType]
     """Of every buffer and input."""
     weights: frozenset[str]
-    """Names of inputs that are parameters or buffers of the module."""
+    """Names of inputs that are parameters or buffers of the module, or made of them ahead."""
+    label: str = "run"
+    """What the functions that Python calls are named after."""
+    ahead: Setting | None = None
+    """What `prepare()` computes; its outputs are held for forward, in order."""
 
 
 def schedule_of(setting: Setting, region: Contraction) -> ContractionSchedule:
@@ -109,7 +113,7 @@ def segments(setting: Setting) -> list[Segment | Opaque]:
             made.append(run[0])
             continue
         others = [b for r in runs if r is not run for region in r for b in reads(region)]
-        made.append(_segment(setting, f"run{number}", run, kept | set(others)))
+        made.append(_segment(setting, f"{setting.label}{number}", run, kept | set(others)))
     return made
 
 
@@ -168,16 +172,19 @@ def _packs(setting: Setting, step: Step) -> bool:
 
 def kernel_source(setting: Setting, parts: Sequence[Segment | Opaque]) -> str:
     """The text of `kernel.cpp`; empty where nothing is native."""
-    native = [p for p in parts if isinstance(p, Segment)]
+    settings = [(setting, p) for p in parts]
+    if setting.ahead is not None:
+        settings += [(setting.ahead, p) for p in segments(setting.ahead)]
+    native = [(own, p) for own, p in settings if isinstance(p, Segment)]
     if not native:
         return ""
     text = [prelude(setting.plan.loops.width, setting.plan.fast_math)]
-    steps = [s for p in native for s in p.steps]
-    if any(isinstance(s, Contraction | Chained) for s in steps):
+    steps = [(own, s) for own, p in native for s in p.steps]
+    if any(isinstance(s, Contraction | Chained) for _, s in steps):
         text.append(contraction_prelude())
-    for number, step in enumerate(steps):
-        text.append(_function(setting, step, number))
-    text += [_entry(setting, segment) for segment in native]
+    for number, (own, step) in enumerate(steps):
+        text.append(_function(own, step, number))
+    text += [_entry(own, segment) for own, segment in native]
     return "\n".join(text)
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Sequence
+from math import isfinite
 
+from kernelevolve.programmers.builtin.ahead import held_name
 from kernelevolve.programmers.builtin.emit.kernel import Segment, Setting, accumulated, segments
-from kernelevolve.programmers.builtin.emit.steps import pointers, writes
-from kernelevolve.programmers.builtin.ir import Opaque, Size
+from kernelevolve.programmers.builtin.emit.steps import Chained, pointers, writes
+from kernelevolve.programmers.builtin.ir import Contraction, Opaque, Size
 from kernelevolve.programmers.builtin.rules_torch import TORCH
 from kernelevolve.programmers.builtin.unify import Placeholder, Symbol, Traced
 
@@ -95,7 +97,8 @@ def _replace_forward(model: ast.ClassDef, forward: list[str], prepare: list[str]
     old.body = ast.parse("\n".join([*renamed, *forward])).body
     old.returns = None
     if prepare:
-        text = "ready = None\ndef prepare(self):\n" + "\n".join(f"    {x}" for x in prepare)
+        head = "ready = None\n@torch.no_grad()\ndef prepare(self):\n"
+        text = head + "\n".join(f"    {x}" for x in prepare)
         model.body += ast.parse(text).body
 
 
@@ -131,6 +134,10 @@ def _bound(p: Placeholder) -> str:
     """A line that gives a placeholder its name."""
     if p.kind == "user_input":
         return f"{p.name} = {p.source}.contiguous()"
+    if p.lifted:
+        shape, dtype = tuple(int(s.expr) for s in p.type.shape), TORCH[p.type.dtype]
+        numbers = ", ".join(repr(v) if isfinite(v) else f"float('{v}')" for v in p.numbers)
+        return f"{p.name} = torch.tensor([{numbers}], dtype=torch.{dtype}).view({shape})"
     return f"{p.name} = {reach(p.source)}"
 
 
@@ -149,24 +156,35 @@ def _forward(traced: Traced, setting: Setting, parts: Sequence[Segment | Opaque]
     needed = _used(setting, parts) | {s.source.split(".")[0] for s in traced.symbols}
     lines = [_bound(p) for p in traced.placeholders if p.name in needed]
     lines += _sized(traced.symbols)
-    if any(isinstance(p, Segment) and p.packed for p in parts):
+    held = [h for h in _held(setting) if h in needed]
+    if held or any(isinstance(p, Segment) and p.packed for p in parts):
         lines.append("ready = self.ready or self.prepare()")
+    lines += [f"{h} = ready[{h!r}]" for h in held]
     for part in parts:
         lines += [part.code] if isinstance(part, Opaque) else _native(setting, part)
     for buffer, name in setting.partition.mutations:
         lines.append(f"{reach(buffer)}.copy_({name})")
     text = traced.structure
-    for number in reversed(range(len(setting.partition.outputs))):
-        name, node = setting.partition.outputs[number]
-        result = name
-        if name in setting.partition.buffers:
-            held = setting.partition.buffers[name].shape
-            if held != node.shape:
-                result = f"{name}.view({', '.join(python(s) for s in node.shape) or '()'})"
-        elif node.op == "reshape":
-            result = f"{name}.view({', '.join(python(s) for s in node.shape) or '()'})"
+    for number, result in reversed(list(enumerate(_results(setting)))):
         text = text.replace(f"result{number}", result)
     return [*lines, f"return {text}"]
+
+
+def _held(setting: Setting) -> list[str]:
+    """What forward calls the outputs of the part that runs ahead."""
+    count = 0 if setting.ahead is None else len(setting.ahead.partition.outputs)
+    return [held_name(number) for number in range(count)]
+
+
+def _results(setting: Setting) -> list[str]:
+    """Python text of each output, in its own shape."""
+    texts = []
+    for name, node in setting.partition.outputs:
+        buffer = setting.partition.buffers.get(name)
+        reshaped = node.op == "reshape" if buffer is None else buffer.shape != node.shape
+        shape = ", ".join(python(s) for s in node.shape) or "()"
+        texts.append(f"{name}.view({shape})" if reshaped else name)
+    return texts
 
 
 def _native(setting: Setting, segment: Segment) -> list[str]:
@@ -184,13 +202,41 @@ def _native(setting: Setting, segment: Segment) -> list[str]:
 
 
 def _prepare(traced: Traced, setting: Setting, parts: Sequence[Segment | Opaque]) -> list[str]:
-    """Packs the weights of products; sizes that only inputs have do not matter to that."""
+    """Computes what is held, then packs the weights of products.
+
+    Sizes that only inputs have do not matter to either.
+    """
     packed = [s for p in parts if isinstance(p, Segment) for s in p.packing()]
-    if not packed:
+    if not packed and setting.ahead is None:
         return []
-    lines = [_bound(p) for p in traced.placeholders if p.kind != "user_input"]
-    lines += [f"{s.name} = {s.of_weights or 1}" for s in traced.symbols]
-    lines += ["length = torch.empty((), dtype=torch.int64)", "ready = {}"]
+    needed = {b for s in packed for b in pointers(s)} | {
+        s.of_weights.split(".")[0] for s in traced.symbols
+    }
+    lines = ["ready = {}"]
+    if setting.ahead is not None:
+        lines += _ahead(setting.ahead)
+        needed |= _used(setting.ahead, segments(setting.ahead))
+    if packed:
+        lines += _packing(setting, packed)
+    own = [p for p in traced.placeholders if p.kind != "user_input" and p.name in needed]
+    head = [_bound(p) for p in own] + [f"{s.name} = {s.of_weights or 1}" for s in traced.symbols]
+    return [*head, *lines, "self.ready = ready", "return ready"]
+
+
+def _ahead(setting: Setting) -> list[str]:
+    """Computes what is held."""
+    lines = []
+    for part in segments(setting):
+        lines += [part.code] if isinstance(part, Opaque) else _native(setting, part)
+    for number, text in enumerate(_results(setting)):
+        name = held_name(number)
+        lines.append(f"{name} = ready[{name!r}] = {text}.contiguous()")
+    return lines
+
+
+def _packing(setting: Setting, packed: Sequence[Contraction | Chained]) -> list[str]:
+    """Packs weights."""
+    lines = ["length = torch.empty((), dtype=torch.int64)"]
     sizes = ", ".join(setting.symbols)
     comma = ", " if sizes else ""
     for step in packed:
@@ -199,7 +245,7 @@ def _prepare(traced: Traced, setting: Setting, parts: Sequence[Segment | Opaque]
         lines.append(f"lib.{name}_measure(length{comma}{sizes})")
         lines.append(f"ready[{name!r}] = torch.empty(int(length), dtype=torch.{dtype})")
         lines.append(f"lib.{name}_pack({', '.join(given)}, ready[{name!r}]{comma}{sizes})")
-    return [*lines, "self.ready = ready", "return ready"]
+    return lines
 
 
 __all__ = ["NoClass", "fallback_module", "module_source", "segments"]
