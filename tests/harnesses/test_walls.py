@@ -1,5 +1,6 @@
 """What candidates and their builds may not reach, use up, or leave behind."""
 
+import os
 import platform
 import time
 from pathlib import Path
@@ -142,6 +143,8 @@ def model(body: str) -> str:
     )
 
 
+MANY_IN_GROUP = (Status.CRASHED, Detector.EXIT, "ended by 9")
+MANY_WATCHED = (Status.REJECTED, Detector.LIMITS, "of memory together")
 ATTACKS = {
     "fork bomb": ("while True: os.fork()", Status.CRASHED, Detector.LIMITS, "unavailable"),
     "thread bomb": (
@@ -155,6 +158,12 @@ ATTACKS = {
         Status.OUT_OF_MEMORY,
         Detector.LIMITS,
         "MemoryError",
+    ),
+    "memory of many processes": (
+        "for _ in range(8):\n    if os.fork() == 0:\n        kept = bytearray(300 << 20)\n"
+        "        time.sleep(600)\n"
+        "ended = os.wait()\nraise RuntimeError(f'a child ended by {ended[1]}')",
+        *(MANY_IN_GROUP if os.access("/sys/fs/cgroup/memory", os.W_OK) else MANY_WATCHED),
     ),
     "one large file": (
         "f = open('/tmp/x', 'wb')\nwhile True: f.write(bytes(1 << 24))",

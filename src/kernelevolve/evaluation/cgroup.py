@@ -43,6 +43,12 @@ class Group:
             with suppress(OSError):
                 folder.rmdir()
 
+    def limit(self, processes: int, memory_bytes: int) -> None:
+        """Bound the next members; those before them have ended."""
+        for folder in self._folders:
+            _set(folder, "pids", processes)
+            _set(folder, "memory", memory_bytes)
+
     def add(self, pid: int) -> None:
         """Everything that this process starts from now on counts."""
         for folder in self._folders:

@@ -88,6 +88,7 @@ class Lane:
         """A runner that sees no build but its own."""
         cpu = int(40 * limits.run_seconds) * self.setup.spec.threads
         hidden = self.setup.builds
+        self.group.limit(limits.processes, limits.memory_bytes)
         watched = not self.group.bounds >= {"pids", "memory"}
         runner = self._parents["candidate"].fork(limits, build.folder, hidden, cpu, watched=watched)
         self.group.add(runner.init)
