@@ -16,7 +16,7 @@ from kernelevolve.core.errors import MissingDependency
 from kernelevolve.core.evaluation import Timing
 from kernelevolve.core.record import Record
 from kernelevolve.core.target import TargetSpec
-from kernelevolve.evaluation import sanitize
+from kernelevolve.evaluation import peek, sanitize
 
 ENOUGH_BYTES = 2 << 30
 EVEN = 0.05
@@ -113,7 +113,7 @@ def examine(config: RunConfig, same_twice: Callable[[], Timing] | None = None) -
     languages = tuple(_languages(findings))
     clock, problem = _clock(same_twice) if same_twice else (None, None)
     findings += [_torch(), _sandbox_finding(sandbox), _process_finding(sandbox)]
-    findings += [_sanitizers(), _disk(config), _load()]
+    findings += [_sanitizers(), _disk(config), _load(), _peeking()]
     findings += [problem] if problem else []
     findings += [_clock_finding(clock)] if clock else []
     return Doctor(
@@ -264,6 +264,25 @@ def _load() -> Finding:
         return Finding(what=what, possible=True)
     return Finding(
         what=f"{what}: timings will be noisy", possible=True, install="end other work, or wait"
+    )
+
+
+def _peeking() -> Finding:
+    """Whether the memory of a process below this one can be read, as the judge reads outputs."""
+    child = subprocess.Popen(("sleep", "10"))
+    try:
+        possible = peek.permitted(child.pid)
+    finally:
+        child.kill()
+        child.wait()
+    what = "memory of runners can be read" if possible else "memory of runners cannot be read"
+    return Finding(
+        what=f"{what} (process_vm_readv)",
+        possible=possible,
+        install=""
+        if possible
+        else "sysctl -w kernel.yama.ptrace_scope=1 (in a container: "
+        "--security-opt seccomp=unconfined)",
     )
 
 

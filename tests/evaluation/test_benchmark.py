@@ -38,6 +38,11 @@ def test_noise_common_to_a_round_does_not_widen_the_interval():
     assert paired.high == pytest.approx(2.0)
 
 
+def test_a_baseline_that_differs_from_itself_is_noise():
+    assert benchmark.noise({"eager": [100.0], benchmark.AGAIN: [110.0]}) == pytest.approx(0.1)
+    assert benchmark.noise({"eager": [100.0]}) == 0.0
+
+
 def test_sentinel_rescales_cached_baselines():
     cached = {"eager": (100.0, 100.0), "compile": (50.0, 52.0)}
     found = benchmark.drifted(cached, "eager", [200.0, 200.0])

@@ -1,4 +1,4 @@
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import pytest
@@ -39,7 +39,7 @@ class Bench:
         model: str,
         stage: Stage = Stage.VERIFY,
         seed: str = "1",
-        without: frozenset[Detector] = frozenset(),
+        without: Collection[Detector] = (),
         kernel: str | None = None,
         **limits: float,
     ) -> Job:
@@ -52,7 +52,7 @@ class Bench:
             target=SPEC,
             stage=stage,
             seed=seed,
-            without=without,
+            without=frozenset(without),
             limits=Limits(**{"run_seconds": 20, **limits}),
         )
 

@@ -64,7 +64,7 @@ def alive_below(folder: Path) -> list[str]:
 
 
 def tree(pid: int) -> list[int]:
-    from kernelevolve.evaluation.processes import descendants
+    from kernelevolve.evaluation.tree import descendants
 
     return [pid, *descendants(pid)]
 

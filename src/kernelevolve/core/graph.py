@@ -156,10 +156,14 @@ class Graph:
 
     @property
     def best(self) -> Node | None:
-        """The highest confirmed score; while nothing is confirmed, the best not refuted."""
+        """What is at least the fastest of all confirmed; before there is one, the best not refuted.
+
+        Confirmed nodes are compared by the lower ends of their intervals: the highest of several
+        measured scores is likely to be the luckiest one, too.
+        """
         confirmed = [n for n in self if n.confirmed and n.number not in self.banned]
         if confirmed:
-            return max(confirmed, key=_confirmed_score)
+            return max(confirmed, key=_at_least)
         return next(iter(self.scored), None)
 
     def seconds(self, now: float) -> float:
@@ -331,9 +335,11 @@ class Graph:
         return counts
 
 
-def _confirmed_score(node: Node) -> float:
+def _at_least(node: Node) -> tuple[float, float]:
     confirmation = node.confirmation
-    return (confirmation.score if confirmation else None) or 0.0
+    score = (confirmation.score if confirmation else None) or 0.0
+    interval = confirmation.interval if confirmation else None
+    return (interval[0] if interval else score), score
 
 
 def is_ok(node: Node) -> bool:

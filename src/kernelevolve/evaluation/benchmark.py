@@ -10,13 +10,14 @@ import numpy as np
 
 from kernelevolve.core.evaluation import Timing
 from kernelevolve.evaluation.layout import Array
-from kernelevolve.evaluation.session import Session, Window
+from kernelevolve.evaluation.session import BUSY, Session, Window
 
 RESAMPLES = 400
 MAX_CALLS = 5000
 MIN_US = 0.01
 TRIES = 4
-BUSY = 0.02
+SPOT_TRIES = 30
+AGAIN = "eager again"
 OWN_CLOCK_SLACK_US = 200.0
 
 
@@ -31,11 +32,13 @@ class Plan:
     least: int = 4
     hopeless: float = 4.0
     """This much slower than the best baseline: `least` rounds are enough."""
+    spots: int = 2
+    """Windows of each candidate that are stopped midway."""
 
 
 SEARCH = Plan(window_us=2000.0, rounds=8, budget_seconds=0.5)
 BASELINE = Plan(window_us=2000.0, rounds=15, budget_seconds=3.0, least=5)
-CONFIRM = Plan(window_us=2000.0, rounds=30, budget_seconds=12.0, least=8)
+CONFIRM = Plan(window_us=2000.0, rounds=30, budget_seconds=12.0, least=8, spots=4)
 
 
 @dataclass
@@ -64,8 +67,7 @@ def calls_for(us: float, plan: Plan, random: Random) -> int:
 def warm_up(session: Session, plan: Plan) -> float:
     """Calibrate, touch every slot, and estimate a call's time."""
     session.calibrate()
-    slots = len(session.arrangement)
-    first = session.window(slots)
+    first = session.window(len(session.slots))
     second = session.window(calls_for(max(first.us, first.own_us), plan, session.random))
     return max(MIN_US, min(first.us, second.us), min(first.own_us, second.own_us))
 
@@ -91,8 +93,14 @@ def measure(
     if best_us is not None and next(iter(guesses.values())) > plan.hopeless * best_us:
         rounds = plan.least
     samples = Samples({n: [] for n in subjects}, {n: [] for n in subjects})
+    spots = {
+        name: session.random.choices(range(rounds), k=0 if session.lenient else plan.spots)
+        for name, session in subjects.items()
+    }
     for number in range(rounds):
         for name, session in _rotated(subjects, number):
+            for _ in range(spots[name].count(number)):
+                _spot(session, guesses[name], plan)
             if number % every.get(name, 1) == 0:
                 window = _quiet(session, guesses[name], plan, twice=number == rounds - 1)
                 samples.busy += window.busy > BUSY
@@ -106,6 +114,14 @@ def _rotated(subjects: Mapping[str, Session], by: int) -> list[tuple[str, Sessio
     items = list(subjects.items())
     by %= len(items)
     return items[by:] + items[:by]
+
+
+def _spot(session: Session, guess_us: float, plan: Plan) -> None:
+    """Verify a call in the middle of a window; the figures of such windows are no samples."""
+    for _ in range(SPOT_TRIES):
+        if session.spot(calls_for(guess_us, plan, session.random)):
+            return
+    session.unseen(SPOT_TRIES)
 
 
 def _quiet(session: Session, guess_us: float, plan: Plan, *, twice: bool) -> Window:
@@ -147,6 +163,11 @@ def paired(candidate: Sequence[float], baselines: Mapping[str, Sequence[float]])
     return Interval(value, float(min(low, value)), float(max(high, value)))
 
 
+def noise(us: Mapping[str, Sequence[float]]) -> float:
+    """By how much one baseline differs from itself, measured twice in the same rounds."""
+    return abs(median(us[AGAIN]) / median(us["eager"]) - 1.0) if AGAIN in us else 0.0
+
+
 def drifted(
     cached: Mapping[str, Sequence[float]], sentinel: str, now: Sequence[float]
 ) -> dict[str, tuple[float, ...]]:
@@ -161,12 +182,13 @@ def timing(
     candidate: Sequence[float],
     baselines: Mapping[str, Sequence[float]],
     *,
+    noise: float,
     warm: bool,
     setup_us: float,
     first_us: float,
     memory: int,
 ) -> Timing:
-    """The record."""
+    """The record; an interval is no narrower than what a baseline differs from itself by."""
     interval = paired(candidate, baselines)
     return Timing(
         workload=session.prepared.workload.name,
@@ -174,8 +196,8 @@ def timing(
         samples_us=tuple(candidate),
         baselines_us={name: tuple(values) for name, values in baselines.items()},
         speedup=interval.value,
-        low=interval.low,
-        high=interval.high,
+        low=min(interval.low, interval.value * (1.0 - noise)),
+        high=max(interval.high, interval.value * (1.0 + noise)),
         setup_us=setup_us,
         first_call_us=first_us,
         memory_bytes=memory,

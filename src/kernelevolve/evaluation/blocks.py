@@ -37,6 +37,37 @@ class Block:
         os.close(self.fd)
 
 
+class Mailbox(Block):
+    """Where a driver notes, call by call, how many calls have ended and where their outputs lie.
+
+    First the count, then two banks of addresses that are used in turn: while one is written the
+    other holds those of the call before, whose outputs the driver keeps until the count moves.
+    """
+
+    def __init__(self, outputs: int) -> None:
+        self.outputs = max(1, outputs)
+        super().__init__(8 * (1 + 2 * self.outputs))
+        self._words = memoryview(self._map).cast("Q")
+
+    def clear(self) -> None:
+        """No call has ended yet."""
+        self.bytes[:] = 0
+
+    def ended(self) -> int:
+        """How many calls of the window under way have ended, by the driver's word."""
+        return self._words[0]
+
+    def noted(self) -> tuple[int, list[int]]:
+        """Calls that ended, and the addresses of the last one's outputs; while the runner stands.
+
+        It is the runner's word: whatever it says must be seen in its memory.
+        """
+        words = self._words
+        count = words[0]
+        bank = 1 + ((count - 1) & 1) * self.outputs
+        return count, words[bank : bank + self.outputs].tolist()
+
+
 def sealed_copy(data: Array) -> int:
     """A descriptor of the same bytes that nobody can change any more."""
     fd = os.memfd_create("sealed", os.MFD_ALLOW_SEALING | os.MFD_CLOEXEC)

@@ -111,7 +111,7 @@ class Watch:
 
     def _census(self) -> Census:
         said = self._runner.ask("state", self._seconds)["state"]
-        return Census.take(self._runner.tree(), said)
+        return Census.take(self._runner.tree.pids(), said)
 
     def notes(self, calls: str) -> dict[str, str]:
         """What is worth noting after those calls, by rule.

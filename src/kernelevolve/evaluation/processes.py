@@ -9,20 +9,23 @@ import struct
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from kernelevolve.core.job import Limits
-from kernelevolve.evaluation import sandbox
+from kernelevolve.evaluation import peek, sandbox
+from kernelevolve.evaluation.layout import Array
+from kernelevolve.evaluation.peek import Extent
 from kernelevolve.evaluation.sandbox import Walls
+from kernelevolve.evaluation.tree import STOP_SECONDS, Restless, Tree
 from kernelevolve.evaluation.wire import Channel, Closed, Expired, Malformed, pair
 
 START_SECONDS = 60.0
 LOG_TAIL = 3000
 CLOSED = "the process closed its channel to the judge and went on"
-STOP_SECONDS = 2.0
 END_SECONDS = 10.0
 SPIN_SECONDS = 1.0
 LIBC = ctypes.CDLL(None, use_errno=True)
@@ -57,6 +60,29 @@ class Failed(Exception):
     def __init__(self, error: Mapping[str, Any]) -> None:
         super().__init__(str(error.get("text", ""))[:200])
         self.error = error
+
+
+@dataclass
+class Midway:
+    """A stop in the middle of a window, and how far the runner said it was when last seen."""
+
+    ended: Callable[[], int]
+    """How many calls have ended, by the driver's word."""
+    wanted: int
+    """So many bring about the stop."""
+    look: Callable[[], object]
+    """What to do while everything stands."""
+    last: int = 0
+    """Calls that had ended when the judge last saw fewer than it waited for."""
+    last_at: float = 0.0
+    """When that was; as a share of the window's time once it has ended."""
+
+    def reached(self) -> bool:
+        """Whether it is time to stop."""
+        moment, ended = time.perf_counter(), self.ended()
+        if ended < self.wanted:
+            self.last, self.last_at = ended, moment
+        return ended >= self.wanted
 
 
 class WarmParent:
@@ -160,12 +186,16 @@ class Runner:
         self._isolated = isolated
         self._poll = select.poll()
         self.init = _sender(status)
+        self.tree = Tree(self.init)
+        self.driver = 0
+        """Number of the process that answers; known from its first answer on."""
+        self.peeks = False
+        """Whether its memory can be read; found out before it runs anybody's code."""
         self._handle = os.pidfd_open(self.init)
         for channel in (self._channel, self._status):
             self._poll.register(channel, select.POLLIN)
         self.closed = False
         self.log_bytes = LOG_TAIL
-        self._answered = False
 
     def go(self) -> None:
         """Let it start; before that it holds still to be put under limits."""
@@ -180,33 +210,61 @@ class Runner:
             Failed: the module raised; it can be asked again.
             Malformed: the answer is not in the protocol.
         """
-        try:
-            self._channel.send({"op": op, **body}, fds)
-        except Closed:
-            self._raise_ended()
+        self._send({"op": op, **body}, fds)
+        self.go_on()
         reply = self._reply(seconds)
-        if "error" in reply:
-            raise Failed(reply["error"] if isinstance(reply["error"], dict) else {})
+        if not self.driver:
+            self._meet()
         return reply
 
-    def window(self, seconds: float, **body: Any) -> tuple[float, float]:
-        """Time `calls` by the judge's own clock; the runner's own figure comes second."""
-        begun = time.perf_counter()
-        self._channel.send({"op": "calls", **body})
-        self._spin(begun + min(seconds, SPIN_SECONDS))
-        seen = time.perf_counter()
-        reply = self._reply(seconds)
-        ended = seen if self._answered else time.perf_counter()
-        if "error" in reply:
-            raise Failed(reply["error"] if isinstance(reply["error"], dict) else {})
-        return ended - begun, float(reply.get("took", 0.0))
+    def _send(self, body: Mapping[str, Any], fds: Sequence[int] = ()) -> None:
+        try:
+            self._channel.send(body, fds)
+        except Closed:
+            self._raise_ended()
 
-    def _spin(self, deadline: float) -> None:
+    def _meet(self) -> None:
+        """After the first answer, which comes before anything is loaded."""
+        self.driver = next(iter(self.tree.pids()), 0)
+        self.peeks = bool(self.driver) and peek.permitted(self.driver)
+
+    def window(
+        self, seconds: float, *, still: bool, midway: Midway | None = None, **body: Any
+    ) -> tuple[float, float]:
+        """Time `calls` by the judge's own clock; the runner's own figure comes second.
+
+        The request lies ready before the runner is let go.
+
+        Args:
+            seconds: limit.
+            still: the clock runs until every thread stands, and they are left so.
+            midway: where to stop on the way; the pause is not counted.
+            body: what is called.
+        """
+        self._send({"op": "calls", **body})
+        begun = time.perf_counter()
+        self.go_on()
+        latest = begun + min(seconds, SPIN_SECONDS)
+        pause = 0.0
+        if midway is not None and not self._spin(latest, midway.reached):
+            stopped = self.stop()
+            midway.look()
+            pause = time.perf_counter() - stopped
+            self.go_on()
+        reply = None if self._spin(latest) else self._reply(seconds)
+        ended = self.stop() if still else time.perf_counter()
+        reply = self._reply(seconds) if reply is None else reply
+        took = ended - begun - pause
+        if midway is not None:
+            midway.last_at = max(0.0, midway.last_at - begun) / took
+        return took, float(reply.get("took", 0.0))
+
+    def _spin(self, deadline: float, reached: Callable[[], bool] = lambda: False) -> bool:
         """Watch for the answer without sleeping: waking up would count as the runner's time."""
         poll, now = self._poll.poll, time.perf_counter
-        while not (answered := poll(0)) and now() < deadline:
+        while not (answered := poll(0)) and not reached() and now() < deadline:
             pass
-        self._answered = bool(answered)
+        return bool(answered)
 
     def _reply(self, seconds: float) -> dict[str, Any]:
         deadline = time.monotonic() + seconds
@@ -215,7 +273,7 @@ class Runner:
             events = dict(self._poll.poll(left * 1000))
             if self._channel.fileno() in events:
                 try:
-                    return self._channel.receive(max(left, 1.0)).body
+                    return self._accepted(self._channel.receive(max(left, 1.0)).body)
                 except Closed:
                     self._raise_ended()
                 except Expired:
@@ -226,7 +284,13 @@ class Runner:
         self.close()
         raise Late(seconds)
 
-    def _raise_ended(self) -> None:
+    @staticmethod
+    def _accepted(reply: dict[str, Any]) -> dict[str, Any]:
+        if "error" in reply:
+            raise Failed(reply["error"] if isinstance(reply["error"], dict) else {})
+        return reply
+
+    def _raise_ended(self) -> NoReturn:
         code, why = -signal.SIGKILL, ""
         try:
             body = self._status.receive(STOP_SECONDS).body
@@ -243,42 +307,31 @@ class Runner:
         """The end of what it printed."""
         return tail(self._log)
 
-    def tree(self) -> list[int]:
-        """Processes of the runner, without its init."""
-        return descendants(self.init)
+    def stop(self) -> float:
+        """Halt every thread of the tree; the moment when the last one was seen to stand.
 
-    def stop(self) -> None:
-        """Halt every process of the tree and wait until each stands still."""
-        pids = self.tree()
-        for pid in pids:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGSTOP)
-        deadline = time.monotonic() + STOP_SECONDS
-        while time.monotonic() < deadline and not all(_stands(pid) for pid in pids):
-            time.sleep(0.0001)
+        Raises:
+            Late: some thread goes on; the tree is killed.
+        """
+        try:
+            return self.tree.halt()
+        except Restless as error:
+            self.close()
+            raise Late(STOP_SECONDS) from error
 
     def go_on(self) -> None:
         """Undo `stop`."""
-        for pid in self.tree():
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGCONT)
+        if self.tree.halted:
+            self.tree.resume()
 
-    def waited(self) -> float:
-        """Seconds that its threads were ready to run and something else had their core."""
-        found = 0
-        for pid in self.tree():
-            with suppress(OSError):
-                for task in Path(f"/proc/{pid}/task").iterdir():
-                    found += int((task / "schedstat").read_text().split()[1])
-        return found * 1e-9
+    def read(self, extents: Sequence[Extent], block: Array) -> bool:
+        """Copy memory of the driver's process, best while it stands; False where it cannot."""
+        return peek.read(self.driver, extents, block)
 
     def memory(self) -> tuple[int, int]:
         """Resident bytes of the runner now, and their peak."""
-        pids = self.tree()
-        if not pids:
-            return 0, 0
         with suppress(OSError):
-            lines = Path(f"/proc/{pids[0]}/status").read_text().splitlines()
+            lines = Path(f"/proc/{self.driver}/status").read_text().splitlines()
             fields = dict(line.split(":", 1) for line in lines if ":" in line)
             now, peak = (int(fields[k].split()[0]) << 10 for k in ("VmRSS", "VmHWM"))
             return now, peak
@@ -289,13 +342,14 @@ class Runner:
         if self.closed:
             return
         self.closed = True
-        others = [] if self._isolated else self.tree()
+        others = [] if self._isolated else self.tree.pids()
         for pid in others:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         with suppress(ProcessLookupError):
             signal.pidfd_send_signal(self._handle, signal.SIGKILL)
         select.select([self._handle], [], [], STOP_SECONDS)
+        self.tree.close()
         os.close(self._handle)
         os.close(self._log)
         self._channel.close()
@@ -323,26 +377,3 @@ def tail(fd: int, limit: int = LOG_TAIL) -> str:
     size = os.fstat(fd).st_size
     data = os.pread(fd, limit, max(0, size - limit))
     return data.decode(errors="replace").strip()
-
-
-def descendants(pid: int) -> list[int]:
-    """Children, their children, and so on."""
-    found: list[int] = []
-    pending = [pid]
-    while pending:
-        current = pending.pop()
-        with suppress(OSError):
-            for task in Path(f"/proc/{current}/task").iterdir():
-                text = (task / "children").read_text()
-                children = [int(word) for word in text.split()]
-                found += children
-                pending += children
-    return found
-
-
-def _stands(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
-    except OSError:
-        return True
-    return state in "TtZX"

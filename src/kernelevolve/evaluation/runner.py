@@ -104,7 +104,7 @@ class Runner:
         return {"loading": loading, "setup": setup, "own": own}
 
     def do_attach(self, body: Request, fds: Sequence[int]) -> Reply:
-        """Input slots, one after the other in shared memory."""
+        """Input slots, one after the other in shared memory; the mailbox, where there is one."""
         layout = Layout.parse(body["layout"])
         memory = Memory.map(fds[0], layout.nbytes * body["count"])
         subject = self.subjects[body["workload"]]
@@ -115,6 +115,9 @@ class Runner:
                     argument.requires_grad_()
         subject.slots = slots
         self.memories.append(memory)
+        if "mailbox" in body:
+            words = memoryview(Memory.map(fds[1], body["mailbox"]).buffer).cast("Q")
+            subject.mailbox = words[: 1 + 2 * body["outputs"]]
         return {}
 
     def do_own(self, body: Request, fds: Sequence[int]) -> Reply:
@@ -146,6 +149,7 @@ class Runner:
             "strides": [list(t.stride()) for t in tensors],
             "types": [type_name(t) for t in tensors],
             "devices": [t.device.type for t in tensors],
+            "pointers": [modules.address(t) for t in tensors],
             "aliases": [any(m.holds(t) for m in self.memories) for t in tensors],
         }
         if fds and layout.nbytes <= body["nbytes"]:

@@ -1,25 +1,39 @@
-"""One runner on one workload: fill its slots, call it, take and judge its outputs. In the judge."""
+"""One runner on one workload: fill its slots, call it, take and judge its outputs. In the judge.
+
+A runner's tree stands still except while it answers: contents change behind its back, and what
+it does between two windows is done within requests whose processor time is counted.
+"""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from random import Random
-from typing import Any
+from typing import Any, ClassVar
 
 from kernelevolve.core.detector import Detector
 from kernelevolve.core.task import Task
+from kernelevolve.evaluation import outside
 from kernelevolve.evaluation.blocks import Block, same
+from kernelevolve.evaluation.comparison import POISON, Comparison
 from kernelevolve.evaluation.layout import Array, Layout
+from kernelevolve.evaluation.outputs import Outputs, Seen
 from kernelevolve.evaluation.pool import Prepared
-from kernelevolve.evaluation.processes import Runner
+from kernelevolve.evaluation.processes import Midway, Runner
+from kernelevolve.evaluation.slots import Slots
 from kernelevolve.evaluation.verify import Broken, Objection, Verifier, Wrong
 
 PAUSE_SECONDS = 0.001
-POISON = 0xFF
 POISON_LIMIT = 8 << 20
 CALIBRATIONS = 8
-CHEAP_BYTES = 8 << 20
+OVERHEAD_LIMIT = 200e-6
+"""Seconds; no machine that can be measured on needs more to ask, answer and stop."""
 AUDITED_SHARE = 0.3
+BUSY = 0.02
+"""More of a window than this in which something else had the core spoils its figures."""
+ASTRAY = 0.25
+LIES = 2
+"""So many windows whose count of ended calls lags behind their time by more are no chance."""
 
 
 @dataclass
@@ -46,10 +60,7 @@ class Session:
     ring: Block
     outbox: Block
     without: frozenset[Detector] = frozenset()
-    arrangement: list[int] = field(default_factory=list)
-    overhead: float = 0.0
-    verifiers: dict[bool, Verifier] = field(default_factory=dict)
-    passed: dict[int, Array] = field(default_factory=dict)
+    least_overhead: ClassVar[float] = OVERHEAD_LIMIT
     lenient: bool = False
     """A baseline that was verified once: later faults are noted, not raised."""
     thorough: bool = False
@@ -59,6 +70,15 @@ class Session:
     """Windows whose last call was verified."""
     timed: float = 0.0
     """Seconds of all windows so far."""
+    aside: dict[str, list[float]] = field(default_factory=dict)
+    """Processor seconds of the requests between windows, by request."""
+    lies: int = 0
+    """Windows in which the driver's count of ended calls did not go on with the time."""
+
+    def __post_init__(self) -> None:
+        self.outputs = Outputs(self.runner, self.prepared.plain)
+        self.slots = Slots(self.prepared, self.ring, self.random)
+        self.comparison = Comparison(self.task, self.prepared, self.without)
 
     @classmethod
     def open(
@@ -71,30 +91,50 @@ class Session:
         """Free the memory."""
         self.ring.close()
         self.outbox.close()
+        self.outputs.close()
+
+    def _does(self, detector: Detector) -> bool:
+        return detector not in self.without
 
     def attach(self) -> None:
         """Fill the slots with the pool's contents in a secret order, and map them there."""
-        count = len(self.prepared.contents)
-        self.arrangement = self.random.sample(range(count), count)
-        for slot in range(count):
-            self._slot(slot)[:] = self.prepared.contents[self.arrangement[slot]]
+        self.slots.fill()
         self.outbox.bytes[:] = POISON
-        self._ask("attach", [self.ring.fd], layout=self.prepared.inputs.dump(), count=count)
-
-    def _slot(self, slot: int) -> Array:
-        return self.ring.part(slot, self.prepared.inputs.nbytes)
+        mailbox = self.outputs.mailbox
+        self._ask(
+            "attach",
+            [self.ring.fd, mailbox.fd],
+            layout=self.prepared.inputs.dump(),
+            count=len(self.slots),
+            mailbox=mailbox.nbytes,
+            outputs=mailbox.outputs,
+        )
 
     def _ask(self, op: str, fds: Sequence[int] = (), **body: Any) -> dict[str, Any]:
         return self.runner.ask(op, self.seconds, fds, workload=self.prepared.workload.name, **body)
 
+    def _ask_aside(self, op: str, fds: Sequence[int] = (), **body: Any) -> dict[str, Any]:
+        """A request beside the windows; the tree stands still again when it is answered."""
+        before = self.runner.tree.cpu()
+        reply = self._ask(op, fds, **body)
+        if self._does(Detector.OUTSIDE_WORK):
+            self.runner.stop()
+        self.aside.setdefault(op, []).append(self.runner.tree.cpu() - before)
+        return reply
+
     def calibrate(self) -> None:
-        """What an empty window costs at least, so that nothing is taken off that was worked."""
-        name = self.prepared.workload.name
-        empty = [
-            self.runner.window(self.seconds, workload=name, start=0, count=0)[0]
-            for _ in range(CALIBRATIONS)
-        ]
-        self.overhead = min(empty)
+        """What an empty window costs at least, so that nothing is taken off that was worked.
+
+        On a busy machine even the quickest of a few may have waited for a core, and what is taken
+        off in excess looks like a fast kernel: the least that any session ever saw counts.
+        """
+        empty = (self._timed(0, 0).took for _ in range(CALIBRATIONS))
+        Session.least_overhead = min(Session.least_overhead, *empty)
+
+    @property
+    def overhead(self) -> float:
+        """Seconds of a window that are not the calls'."""
+        return Session.least_overhead
 
     def verify(self, sets: int) -> float:
         """Verify single calls on several slots; the first call's time in microseconds.
@@ -103,7 +143,7 @@ class Session:
             Wrong: an output is not what it should be.
             Broken: a rule was broken.
         """
-        slots = self.random.sample(range(len(self.arrangement)), min(sets, len(self.arrangement)))
+        slots = self.random.sample(range(len(self.slots)), min(sets, len(self.slots)))
         first = 0.0
         for number, slot in enumerate(slots):
             buffers = bool(self.prepared.mutated)
@@ -113,124 +153,227 @@ class Session:
 
     def window(self, count: int, *, twice: bool = False) -> Window:
         """A timed batch of `count` calls from a secret slot; the last call is verified."""
-        return self._window(
-            self.random.randrange(len(self.arrangement)), count, buffers=False, twice=twice
-        )
+        return self._window(self.slots.secret(), self._most(count), twice=twice)
 
-    @property
-    def _keeps(self) -> bool:
-        """Whether verified outputs are kept, so that equal ones need no second comparison."""
-        return self._cheap or self.task.tolerance.bitwise_repeats
-
-    @property
-    def _cheap(self) -> bool:
-        return self.prepared.plain.nbytes + self.prepared.inputs.nbytes <= CHEAP_BYTES
+    def _most(self, count: int) -> int:
+        """Inputs that calls change are good for one call."""
+        return min(count, len(self.slots)) if self.prepared.mutates_inputs else count
 
     def _audits(self) -> bool:
         """Whether the next window's last call is verified: always where it is cheap or asked."""
-        if self._cheap or self.thorough:
+        if self.comparison.cheap or self.thorough:
             return True
         return not self.lenient and self.random.random() < AUDITED_SHARE
 
     def _window(
-        self, start: int, count: int, *, buffers: bool, twice: bool, only: bool = False
+        self, start: int, count: int, *, buffers: bool = False, twice: bool, only: bool = False
     ) -> Window:
         """`only` verifying: large contents then stay where they are."""
-        audit = only or twice or self._audits()
-        leaves = self.prepared.plain.leaves if audit else ()
-        sizes = [leaf.span for leaf in leaves if 0 < leaf.span < POISON_LIMIT]
-        self._ask("restore", poison=sizes[:8])
-        name = self.prepared.workload.name
-        before = self.runner.waited()
-        took, own = self.runner.window(self.seconds, workload=name, start=start, count=count)
-        waited = self.runner.waited() - before
-        self.timed += took
-        last = (start + count - 1) % len(self.arrangement)
+        self._make_ready()
+        timed = self._timed(start, count)
+        audit = only or (self._does(Detector.TIMED_CALLS) and (twice or self._audits()))
         if audit and (count == 1 or not self.prepared.buffers_matter):
             self.audited += 1
-            self._judge(last, buffers=buffers, twice=twice, move=self._cheap or not only)
-        us = (took - self.overhead) / count * 1e6
-        return Window(us, own / count * 1e6, busy=waited / took)
+            slot = (start + count - 1) % len(self.slots)
+            self._judge(slot, count, buffers=buffers, twice=twice, only=only)
+        return timed.window(count, self.overhead, own=not self._does(Detector.CLOCK))
 
-    def _judge(self, slot: int, *, buffers: bool, twice: bool, move: bool) -> None:
+    def _make_ready(self) -> None:
+        """Garbage away, poison laid, contents moved; all windows alike, so that none stands out."""
+        leaves = self.prepared.plain.leaves if self._does(Detector.POISON) else ()
+        sizes = [leaf.span for leaf in leaves if 0 < leaf.span < POISON_LIMIT]
+        self._ask_aside("restore", poison=sizes[:8])
+        if self.slots.moving or self.prepared.mutates_inputs:
+            self.runner.stop()
+            self._move()
+
+    def _timed(self, start: int, count: int, midway: Midway | None = None) -> "_Timed":
+        before = self.runner.tree.waited()
+        self.outputs.mailbox.clear()
+        took, own = self.runner.window(
+            self.seconds,
+            still=self._does(Detector.SETTLED),
+            midway=midway,
+            workload=self.prepared.workload.name,
+            start=start,
+            count=count,
+        )
+        self.timed += took
+        return _Timed(took, own, self.runner.tree.waited() - before)
+
+    def _judge(self, slot: int, count: int, *, buffers: bool, twice: bool, only: bool) -> None:
         try:
-            self._settle(slot, buffers=buffers, twice=twice, move=move)
+            self._verify(slot, count, buffers=buffers, twice=twice, only=only)
         except (Wrong, Broken) as error:
             if not self.lenient:
                 raise
             self.faults.add(str(error))
+        if not self._does(Detector.OUTSIDE_WORK):
+            self._move()
             self.runner.go_on()
 
-    def _settle(self, slot: int, *, buffers: bool, twice: bool, move: bool) -> None:
-        """Judge the last outputs, then move contents about while the runner stands still."""
-        verifier = self.verifiers.get(buffers)
-        if verifier is None:
-            verifier = self.prepared.verifier(self.task, self.without, buffers=buffers)
-            self.verifiers[buffers] = verifier
-        self._take(verifier, buffers=buffers)
-        if twice:
-            early = self.outbox.bytes.copy()
-            time.sleep(PAUSE_SECONDS)
-            self._take(verifier, buffers=buffers)
-            if not same(early, self.outbox.bytes):
-                self._object(
-                    Broken(Detector.SETTLED, "an output still changed after forward had returned")
-                )
+    def _verify(self, slot: int, count: int, *, buffers: bool, twice: bool, only: bool) -> None:
+        """Judge the last outputs, and choose which contents move before the next window."""
+        verifier = self.comparison.verifier(buffers=buffers)
+        block = self._take(verifier, count, buffers=buffers, twice=twice, only=only)
         self.runner.stop()
-        self._compare(verifier, slot, buffers=buffers)
-        other = self.random.randrange(len(self.arrangement)) if move else slot
-        self._check_inputs({slot, other})
-        self._swap(slot, other)
-        self.runner.go_on()
+        content = self.slots.content(slot)
+        try:
+            self.comparison.check(content, block, buffers=buffers)
+        except Wrong as error:
+            if block is not self.outbox.bytes:
+                self._blame_lateness(verifier, content)
+            raise error if only else self.comparison.blame(error, block) from error
+        self._check_inputs({slot})
+        if self._does(Detector.FRESH_CONTENTS) and (self.comparison.cheap or not only):
+            self.slots.choose(slot)
 
-    def _take(self, verifier: Verifier, *, buffers: bool) -> None:
-        reply = self._ask("outcome", [self.outbox.fd], buffers=buffers, nbytes=self.outbox.nbytes)
+    def _take(
+        self, verifier: Verifier, count: int, *, buffers: bool, twice: bool, only: bool
+    ) -> Array:
+        """The outputs, row-major: as they lay when the clock stopped, wherever they can be read."""
+        settles = self._does(Detector.SETTLED)
+        reads = settles and self.runner.peeks and self.outputs.known and not buffers
+        seen = self.outputs.look() if reads else None
+        if seen is not None and seen.count != count:
+            raise Broken(
+                Detector.SETTLED,
+                f"the answer came when {seen.count} of {count} calls had ended",
+            )
+        reply = self._describe(verifier, buffers=buffers, copied=twice or seen is None)
+        covered = self.outputs.learn(reply)
+        if seen is None:
+            if twice and settles:
+                self._again(verifier, buffers=buffers)
+            return self.outbox.bytes
+        self.outputs.confirm(seen, reply["pointers"])
+        if covered:
+            if twice and not self.comparison.equal(self.outputs.rows(), self.outbox.bytes):
+                raise _unsettled()
+            return self.outputs.rows()
+        if not only:
+            text = "an output lies otherwise in memory than when it was verified; return one kind"
+            raise Broken(Detector.SETTLED, text)
+        self._describe(verifier, buffers=buffers, copied=True)
+        return self.outbox.bytes
+
+    def _describe(self, verifier: Verifier, *, buffers: bool, copied: bool) -> dict[str, Any]:
+        fds = [self.outbox.fd] if copied else []
+        reply = self._ask_aside("outcome", fds, buffers=buffers, nbytes=self.outbox.nbytes)
         got = verifier.header(reply, may_alias=self.prepared.may_alias)
         _flag_strides(verifier, got, reply)
+        return reply
 
-    def _compare(self, verifier: Verifier, slot: int, *, buffers: bool) -> None:
-        content = self.arrangement[slot]
-        known = self.passed.get(content)
-        if not buffers and known is not None:
-            if same(known, self.outbox.bytes):
-                return
-            if self.task.tolerance.bitwise_repeats:
-                text = "repeated calls on the same inputs differ, which this task forbids"
-                self._object(Wrong(Detector.REPEATS, text))
-        expected = self.prepared.expected[content][: len(verifier.layout.leaves)]
-        try:
-            verifier.check(expected, self.outbox.bytes)
-        except Wrong as error:
-            text = f"workload {self.prepared.workload.name!r}: {error}"
-            raise Wrong(error.detector, text) from error
-        if not buffers and self._keeps:
-            self.passed[content] = self.outbox.bytes.copy()
+    def _again(self, verifier: Verifier, *, buffers: bool) -> None:
+        """Where the runner's memory cannot be read, two copies must at least be the same."""
+        early = self.outbox.bytes.copy()
+        self.runner.go_on()
+        time.sleep(PAUSE_SECONDS)
+        self._describe(verifier, buffers=buffers, copied=True)
+        if not same(early, self.outbox.bytes):
+            raise _unsettled()
 
-    def _check_inputs(self, slots: set[int]) -> None:
-        if self.prepared.mutates_inputs:
-            return
-        for slot in slots:
-            if not same(self._slot(slot), self.prepared.contents[self.arrangement[slot]]):
-                text = "forward changes its inputs; the reference leaves them as they are"
-                self._object(Broken(Detector.INPUTS, text))
+    def spot(self, count: int) -> bool:
+        """Stop a window at a secret moment and verify the call that had just ended; whether it did.
+
+        Raises:
+            Wrong: its outputs are not what they should be.
+            Broken: the driver's count is not to be believed.
+        """
+        count = self._most(count)
+        if count < 2 or not self._spots:
+            return True
+        start = self.slots.secret()
+        found = list[Seen]()
+        midway = Midway(
+            ended=self.outputs.mailbox.ended,
+            wanted=self.random.randrange(1, count),
+            look=lambda: found.append(self.outputs.look()),
+        )
+        self._make_ready()
+        timed = self._timed(start, count, midway)
+        done = found[0].count if found else 0
+        expected = count * (midway.last_at - timed.busy - ASTRAY) - 1
+        self.lies += midway.last < expected
+        if done > count or self.lies >= LIES:
+            text = f"{midway.last_at:.0%} into a window {midway.last} of {count} calls had ended"
+            raise Broken(Detector.TIMED_CALLS, f"{text}; the calls of a window must be worked off")
+        if done:
+            slot = (start + done - 1) % len(self.slots)
+            try:
+                self.comparison.check(self.slots.content(slot), self.outputs.rows())
+            except Wrong as error:
+                text = f"a call in the middle of a timed window: {error}"
+                raise Wrong(Detector.TIMED_CALLS, text) from error
+        return 0 < done < count
+
+    def unseen(self, windows: int) -> None:
+        """So many windows were to be stopped midway, and in none was a call seen to end."""
+        text = f"in {windows} windows no call could be seen to end before the last"
+        self._object(Broken(Detector.TIMED_CALLS, f"{text}; measure again on a quieter machine"))
+
+    @property
+    def _spots(self) -> bool:
+        """Whether calls in the middle of windows can be verified."""
+        sees = self.runner.peeks and self.outputs.known and self._does(Detector.TIMED_CALLS)
+        return sees and not self.lenient and not self.prepared.buffers_matter
+
+    def _blame_lateness(self, verifier: Verifier, content: int) -> None:
+        """Outputs that were wrong when the clock stopped may be right by now."""
+        self._describe(verifier, buffers=False, copied=True)
+        with suppress(Wrong):
+            self.comparison.check(content, self.outbox.bytes)
+            text = "the outputs were only finished when the clock had stopped"
+            raise Broken(Detector.SETTLED, text)
+
+    def _check_inputs(self, slots: Iterable[int] | None = None) -> None:
+        if not self.prepared.mutates_inputs and not self.slots.unchanged(slots):
+            text = "forward changes its inputs; the reference leaves them as they are"
+            self._object(Broken(Detector.INPUTS, text))
 
     def _object(self, objection: Objection) -> None:
-        if objection.detector not in self.without:
+        if self._does(objection.detector):
             raise objection
 
-    def _swap(self, a: int, b: int) -> None:
-        arrangement = self.arrangement
-        arrangement[a], arrangement[b] = arrangement[b], arrangement[a]
-        if a != b or self.prepared.mutates_inputs:
-            for slot in (a, b):
-                self._slot(slot)[:] = self.prepared.contents[arrangement[slot]]
+    def _move(self) -> None:
+        """Exchange what was chosen; the runner stands still until its next window begins."""
+        self._check_inputs(self.slots.moving)
+        self.slots.move()
         if self.prepared.mutates_inputs:
-            for slot, content in enumerate(arrangement):
-                self._slot(slot)[:] = self.prepared.contents[content]
+            self.slots.fill()
+
+    def check_aside(self, honest: Mapping[str, Sequence[float]], threads: int) -> None:
+        """What was worked between the windows must be the driver's own work.
+
+        Raises:
+            Broken: it was clearly more than a baseline's, which was asked the same.
+        """
+        if reason := outside.excess(self.aside, honest, threads):
+            self._object(Broken(Detector.OUTSIDE_WORK, reason))
 
     def finish(self) -> None:
         """All inputs must be as they were given."""
-        self._check_inputs(set(range(len(self.arrangement))))
+        self._check_inputs()
+
+
+@dataclass
+class _Timed:
+    took: float
+    own: float
+    waited: float
+
+    @property
+    def busy(self) -> float:
+        return self.waited / self.took
+
+    def window(self, count: int, overhead: float, *, own: bool) -> Window:
+        own_us = self.own / count * 1e6
+        us = own_us if own else (self.took - overhead) / count * 1e6
+        return Window(us, own_us, self.busy)
+
+
+def _unsettled() -> Broken:
+    return Broken(Detector.SETTLED, "an output still changed after forward had returned")
 
 
 def _flag_strides(verifier: Verifier, got: Layout, reply: dict[str, Any]) -> None:

@@ -36,6 +36,10 @@ from kernelevolve.evaluation.wire import Malformed
 
 SETS = 3
 CONFIRM_SETS = 8
+UNREADABLE = (
+    "this machine does not let the judge read a runner's memory (process_vm_readv): outputs were "
+    "copied by the runner after the clock had stopped, and no call midway could be verified"
+)
 
 
 @dataclass
@@ -87,6 +91,8 @@ class Trial:
                 runner = self.fork()
                 stack.callback(runner.close)
                 self._set_up(runner)
+                if not runner.peeks:
+                    self.remarks.append(UNREADABLE)
             with self._clock("state"):
                 watch = Watch(runner, self._seconds) if self._checks_state else None
             with self._clock("load"):
@@ -273,15 +279,20 @@ class Trial:
         session = self.sessions[workload.name]
         subjects = {"candidate": session, **rivals}
         before = sum(s.timed for s in subjects.values())
+        session.aside.clear()
         if self._confirming:
-            samples = benchmark.measure(subjects, benchmark.CONFIRM)
-            baselines = {k: tuple(v) for k, v in samples.us.items() if k != "candidate"}
+            twice = {**subjects, benchmark.AGAIN: rivals["eager"]}
+            samples = benchmark.measure(twice, benchmark.CONFIRM)
+            noise = benchmark.noise(samples.us)
+            baselines = {k: tuple(samples.us[k]) for k in rivals}
         else:
             best = self.context.best_baseline(workload)
             samples = benchmark.measure(subjects, benchmark.SEARCH, {"eager": 2}, best)
+            noise = self.context.noise[workload.name]
             cached = self.context.baselines[workload.name]
             baselines = benchmark.drifted(cached, "eager", samples.us["eager"])
         session.finish()
+        session.check_aside(rivals["eager"].aside, self.job.target.threads)
         windows = (sum(s.timed for s in subjects.values()) - before) * 1e3
         self._spend("windows", windows)
         self._spend("benchmark", -windows)
@@ -297,6 +308,7 @@ class Trial:
             session,
             samples.us["candidate"],
             baselines,
+            noise=noise,
             warm=session.ring.nbytes <= cache,
             setup_us=self.setup_us[workload.name],
             first_us=self.first_us[workload.name],
@@ -325,7 +337,7 @@ class Trial:
         diagnosis: Diagnosis | None = None,
     ) -> Evaluation:
         for session in self.sessions.values():
-            if any("strides" in v.flags for v in session.verifiers.values()):
+            if any("strides" in v.flags for v in session.comparison.verifiers.values()):
                 self.flags["strides"] = "an output's strides differ from row-major order"
         if self.job.task.tolerance.widened:
             self.flags["widened_tolerance"] = "the task's error budget is looser than the default"
@@ -354,7 +366,7 @@ class Trial:
     def _errors(self) -> tuple[ErrorReport, ...]:
         reports = []
         for name, session in self.sessions.items():
-            for verifier in session.verifiers.values():
+            for verifier in session.comparison.verifiers.values():
                 names = paths(verifier.layout.tree)
                 for index, worst in verifier.worst.items():
                     reports.append(

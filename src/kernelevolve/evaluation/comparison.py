@@ -1,0 +1,85 @@
+"""Outputs of one session against what was expected, and which check found them wrong."""
+
+from dataclasses import dataclass, field
+
+from kernelevolve.core.detector import Detector
+from kernelevolve.core.task import Task
+from kernelevolve.evaluation.blocks import same
+from kernelevolve.evaluation.layout import Array
+from kernelevolve.evaluation.pool import Prepared
+from kernelevolve.evaluation.verify import Verifier, Wrong
+
+CHEAP_BYTES = 8 << 20
+POISON = 0xFF
+POISONED = 0.25
+"""A wrong output of which this share is poison was taken as it was found."""
+
+
+@dataclass
+class Comparison:
+    """Remembers what passed, so that equal outputs need no second comparison."""
+
+    task: Task
+    prepared: Prepared
+    without: frozenset[Detector]
+    verifiers: dict[bool, Verifier] = field(default_factory=dict)
+    _passed: dict[int, Array] = field(default_factory=dict)
+
+    @property
+    def cheap(self) -> bool:
+        """Whether every window can be verified."""
+        return self.prepared.plain.nbytes + self.prepared.inputs.nbytes <= CHEAP_BYTES
+
+    def verifier(self, *, buffers: bool) -> Verifier:
+        """The one that keeps the session's errors, for outputs alone or with mutated buffers."""
+        if buffers not in self.verifiers:
+            made = self.prepared.verifier(self.task, self.without, buffers=buffers)
+            self.verifiers[buffers] = made
+        return self.verifiers[buffers]
+
+    def check(self, content: int, block: Array, *, buffers: bool = False) -> None:
+        """Compare row-major outputs with those expected of a content.
+
+        Raises:
+            Wrong: they are not what they should be.
+        """
+        known = self._passed.get(content)
+        if not buffers and known is not None:
+            if self.equal(known, block):
+                return
+            if self.task.tolerance.bitwise_repeats and Detector.REPEATS not in self.without:
+                text = "repeated calls on the same inputs differ, which this task forbids"
+                raise Wrong(Detector.REPEATS, text)
+        self._check(self.verifier(buffers=buffers), content, block)
+        if not buffers and (self.cheap or self.task.tolerance.bitwise_repeats):
+            self._passed[content] = block.copy()
+
+    def _check(self, verifier: Verifier, content: int, block: Array) -> None:
+        expected = self.prepared.expected[content][: len(verifier.layout.leaves)]
+        try:
+            verifier.check(expected, block)
+        except Wrong as error:
+            text = f"workload {self.prepared.workload.name!r}: {error}"
+            raise Wrong(error.detector, text) from error
+
+    def equal(self, a: Array, b: Array) -> bool:
+        """Whether two row-major blocks hold the same bytes, whatever lies between the tensors."""
+        leaves = self.prepared.plain.leaves
+        parts = [slice(leaf.offset, leaf.offset + leaf.span) for leaf in leaves]
+        return all(same(a[part], b[part]) for part in parts)
+
+    def blame(self, error: Wrong, block: Array) -> Wrong:
+        """Name the check that found a timed call wrong, whose likes were right before."""
+        if error.detector not in (Detector.ERROR_BUDGET, Detector.EXACT):
+            return error
+        fresh = self.prepared.verifier(self.task, self.without, buffers=False)
+        for other in range(len(self.prepared.contents)):
+            try:
+                self._check(fresh, other, block)
+            except Wrong:
+                continue
+            text = f"{error}; it is the answer to inputs that had been in the same memory"
+            return Wrong(Detector.FRESH_CONTENTS, text)
+        poisoned = float((block == POISON).mean()) if block.size else 0.0
+        detector = Detector.POISON if poisoned > POISONED else Detector.TIMED_CALLS
+        return Wrong(detector, f"in a timed window: {error}")

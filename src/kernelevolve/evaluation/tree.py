@@ -1,0 +1,135 @@
+"""All processes and threads of a runner, as the judge sees them: halted, resumed, accounted."""
+
+import ctypes
+import os
+import signal
+import time
+from contextlib import suppress
+from pathlib import Path
+
+LIBC = ctypes.CDLL(None)
+STOP_SECONDS = 2.0
+SCHEDULER_CLOCK = 2
+STANDING = b"TtZX"
+
+
+class Restless(Exception):
+    """Processes that do not stand still although they were told to."""
+
+
+class Tree:
+    """What descends from a runner's init; the init itself is ours and is left alone."""
+
+    def __init__(self, init: int) -> None:
+        self.init = init
+        self.halted = False
+        self._threads: dict[tuple[int, str], int] = {}
+
+    def pids(self) -> list[int]:
+        """The processes, the driver first."""
+        return descendants(self.init)
+
+    def halt(self) -> float:
+        """Stop every thread; the moment from which on none of them ran.
+
+        Every known thread is told by itself, so that whoever runs is interrupted at once and none
+        goes on while another, which was told for all, waits for a core. Threads that were started
+        since are found later, and then the moment is later as well.
+
+        Raises:
+            Restless: some thread goes on.
+        """
+        deadline = time.perf_counter() + STOP_SECONDS
+        self.halted = True
+        for pid, thread in self._threads:
+            LIBC.tgkill(pid, int(thread), signal.SIGSTOP)
+        moment = time.perf_counter()
+        self._await(deadline)
+        while self._look() or not self._stands():
+            for pid in {pid for pid, _ in self._threads}:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGSTOP)
+            self._await(deadline)
+            moment = time.perf_counter()
+        return moment
+
+    def _await(self, deadline: float) -> None:
+        while not self._stands():
+            if time.perf_counter() > deadline:
+                raise Restless
+            os.sched_yield()
+
+    def _stands(self) -> bool:
+        return all(_stands(fd) for fd in self._threads.values())
+
+    def _look(self) -> bool:
+        """Find all threads; whether some were not known."""
+        found = {(pid, thread) for pid in self.pids() for thread in _listed(f"/proc/{pid}/task")}
+        for gone in self._threads.keys() - found:
+            os.close(self._threads.pop(gone))
+        new = found - self._threads.keys()
+        for pid, thread in new:
+            with suppress(OSError):
+                path = f"/proc/{pid}/task/{thread}/stat"
+                self._threads[pid, thread] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        return bool(new)
+
+    def resume(self) -> None:
+        """Undo `halt`."""
+        for pid in {pid for pid, _ in self._threads}:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
+        self.halted = False
+
+    def cpu(self) -> float:
+        """Processor seconds of all living processes, of their ended threads too."""
+        total = 0.0
+        for pid in self.pids():
+            with suppress(OSError):
+                total += time.clock_gettime((~pid << 3) | SCHEDULER_CLOCK)
+        return total
+
+    def waited(self) -> float:
+        """Seconds that its threads were ready to run and something else had their core."""
+        found = 0
+        for pid in self.pids():
+            with suppress(OSError):
+                for task in Path(f"/proc/{pid}/task").iterdir():
+                    found += int((task / "schedstat").read_text().split()[1])
+        return found * 1e-9
+
+    def close(self) -> None:
+        """Forget it."""
+        for fd in self._threads.values():
+            os.close(fd)
+        self._threads = {}
+
+
+def descendants(pid: int) -> list[int]:
+    """Children, their children, and so on."""
+    found: list[int] = []
+    pending = [pid]
+    while pending:
+        current = pending.pop()
+        with suppress(OSError):
+            for task in Path(f"/proc/{current}/task").iterdir():
+                text = (task / "children").read_text()
+                children = [int(word) for word in text.split()]
+                found += children
+                pending += children
+    return found
+
+
+def _listed(folder: str) -> list[str]:
+    try:
+        return os.listdir(folder)  # noqa: PTH208 - a path object per thread is slow
+    except OSError:
+        return []
+
+
+def _stands(fd: int) -> bool:
+    try:
+        state = os.pread(fd, 128, 0).rpartition(b")")[2][1:2]
+    except OSError:
+        return True
+    return state in STANDING

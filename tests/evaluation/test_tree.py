@@ -1,0 +1,51 @@
+import os
+import subprocess
+import sys
+
+import numpy as np
+
+from kernelevolve.evaluation import peek
+from kernelevolve.evaluation.peek import Extent
+from kernelevolve.evaluation.tree import Tree
+
+WORKS = """
+import ctypes, os, threading
+memory = ctypes.create_string_buffer(64)
+if os.fork():
+    print(ctypes.addressof(memory), os.getpid(), flush=True)
+count = ctypes.c_uint64.from_buffer(memory)
+def work():
+    while True:
+        count.value += 1
+threading.Thread(target=work, daemon=True).start()
+work()
+"""
+
+
+def test_a_halted_tree_neither_works_nor_changes_its_memory_and_goes_on_afterwards():
+    with subprocess.Popen(
+        [sys.executable, "-c", f"import os\nif not os.fork(): exec({WORKS!r})\nos.wait()"],
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as init:
+        assert init.stdout is not None
+        tree = Tree(init.pid)
+        address, worker = map(int, init.stdout.readline().split())
+        seen = [np.zeros(8, np.uint8) for _ in range(4)]
+
+        def look(into):
+            assert peek.read(worker, [Extent(address, 0, 8)], into)
+            return int(into.view(np.uint64)[0]), tree.cpu()
+
+        tree.halt()
+        assert len(tree.pids()) == 2
+        assert look(seen[0]) == look(seen[1])
+        tree.resume()
+        while look(seen[2])[0] == int(seen[0].view(np.uint64)[0]):
+            pass
+        tree.halt()
+        assert not peek.read(worker, [Extent(8, 0, 8)], seen[3])
+        for pid in tree.pids():
+            os.kill(pid, 9)
+        tree.close()
+        init.kill()
