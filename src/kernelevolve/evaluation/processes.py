@@ -291,6 +291,7 @@ class Runner:
         return reply
 
     def _raise_ended(self) -> NoReturn:
+        self.go_on()
         code, why = -signal.SIGKILL, ""
         try:
             body = self._status.receive(STOP_SECONDS).body
