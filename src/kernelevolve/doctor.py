@@ -16,7 +16,7 @@ from kernelevolve.core.errors import MissingDependency
 from kernelevolve.core.evaluation import Timing
 from kernelevolve.core.record import Record
 from kernelevolve.core.target import TargetSpec
-from kernelevolve.evaluation import peek
+from kernelevolve.evaluation import peek, sanitize
 
 ENOUGH_BYTES = 2 << 30
 EVEN = 0.05
@@ -113,7 +113,7 @@ def examine(config: RunConfig, same_twice: Callable[[], Timing] | None = None) -
     languages = tuple(_languages(findings))
     clock, problem = _clock(same_twice) if same_twice else (None, None)
     findings += [_torch(), _sandbox_finding(sandbox), _process_finding(sandbox)]
-    findings += [_disk(config), _load(), _peeking()]
+    findings += [_sanitizers(), _disk(config), _load(), _peeking()]
     findings += [problem] if problem else []
     findings += [_clock_finding(clock)] if clock else []
     return Doctor(
@@ -231,6 +231,16 @@ def _process_finding(sandbox: Isolation) -> Finding:
         what="limit of processes: RLIMIT_NPROC does not bind root, and no pids cgroup can be made",
         possible=False,
         install="run kernelevolve as another user than root",
+    )
+
+
+def _sanitizers() -> Finding:
+    if sanitize.preloaded():
+        return Finding(what="sanitizers of g++: found, confirm uses them", possible=True)
+    return Finding(
+        what="sanitizers of g++: libasan is missing; confirm does without",
+        possible=False,
+        install=sanitize.INSTALL,
     )
 
 

@@ -21,7 +21,9 @@ from kernelevolve.core.events import (
 from kernelevolve.core.graph import Graph, is_ok
 from kernelevolve.testing.journals import passed, proposed, random_journal, refused, started
 
-journals = st.builds(random_journal, st.randoms(use_true_random=False), st.integers(0, 25))
+journals = st.builds(
+    lambda seed, nodes: random_journal(Random(seed), nodes), st.integers(0), st.integers(0, 25)
+)
 
 
 @settings(max_examples=60, deadline=None)

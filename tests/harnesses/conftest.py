@@ -1,4 +1,5 @@
 from collections.abc import Collection, Iterator
+from typing import Any
 
 import pytest
 
@@ -32,26 +33,31 @@ class Bench:
             text += "\ndef get_init_inputs():\n    return []\n"
         return parse("task", text)
 
-    def verdict(
+    def job(
         self,
         task: Task,
         model: str,
         stage: Stage = Stage.VERIFY,
         seed: str = "1",
         without: Collection[Detector] = (),
+        kernel: str | None = None,
         **limits: float,
-    ) -> Evaluation:
-        files = (SourceFile(path="model.py", text=HEAD + model),)
-        job = Job(
+    ) -> Job:
+        files = [SourceFile(path="model.py", text=HEAD + model)]
+        if kernel is not None:
+            files.append(SourceFile(path="kernel.cpp", text=kernel))
+        return Job(
             task=task,
-            candidate=Candidate(language="cpp", files=files),
+            candidate=Candidate(language="cpp", files=tuple(files)),
             target=SPEC,
             stage=stage,
             seed=seed,
             without=frozenset(without),
             limits=Limits(**{"run_seconds": 20, **limits}),
         )
-        return self.loop.run(self.harness.evaluate(job))
+
+    def verdict(self, task: Task, model: str, *options: Any, **more: Any) -> Evaluation:
+        return self.loop.run(self.harness.evaluate(self.job(task, model, *options, **more)))
 
     def admission(self, task: Task) -> Admission:
         return self.loop.run(self.harness.admit(task, SPEC, None))

@@ -44,7 +44,7 @@ class ModelNew(nn.Module):
         if self.calls < 12:
             return {RIGHT}
         out = torch.empty_like(x)
-        threading.Timer(0.0003, lambda: out.copy_({RIGHT})).start()
+        threading.Timer(0.003, lambda: out.copy_({RIGHT})).start()
         return out
 """
 LAST_CALL_ONLY = f"""{FRAMES}

@@ -130,6 +130,8 @@ class Build(Record):
     """Compiler errors, head and tail."""
     folder: str = ""
     """Where the sources and the built libraries lie."""
+    commands: tuple[tuple[str, ...], ...] = ()
+    """Compiler calls that made its libraries from the sources, for sanitizers to repeat."""
     remarks: tuple[str, ...] = ()
     """What the compiler says it could not do, with file and line."""
     resources: dict[str, float] = Field(default_factory=dict)

@@ -1,57 +1,106 @@
-"""A cap on the processes of all runners of a judge, where control groups can be made."""
+"""Caps on the processes and the memory of untrusted trees, where control groups can be made."""
 
 import os
-import signal
+import resource
+import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-ROOTS = (Path("/sys/fs/cgroup/pids"), Path("/sys/fs/cgroup"))
+ROOT = Path("/sys/fs/cgroup")
 PREFIX = "kernelevolve-"
+KINDS = {
+    "pids": ("pids.max",),
+    "memory": ("memory.max", "memory.limit_in_bytes"),
+}
+NO_SWAP = {"memory.swap.max": "0", "memory.memsw.limit_in_bytes": ""}
+"""An empty value stands for the limit itself: there, memory and swap are counted together."""
+CLOSE_SECONDS = 1.0
 
 
 class Group:
-    """One folder below a `pids` controller; does nothing where there is none."""
+    """Members may not have more processes or memory together than is said here.
 
-    def __init__(self, processes: int) -> None:
-        self.folder: Path | None = None
-        for root in ROOTS:
+    Does nothing where control groups cannot be made; `bounds` tells what holds.
+    """
+
+    def __init__(self, processes: int, memory_bytes: int, name: str = "") -> None:
+        values = {"pids": processes, "memory": memory_bytes}
+        self.bounds: frozenset[str] = frozenset()
+        self._folders: list[Path] = []
+        for root in _roots():
             _sweep(root)
-            folder = root / f"{PREFIX}{os.getpid()}"
-            with suppress(OSError):
-                folder.mkdir()
-                (folder / "pids.max").write_text(str(processes))
-                self.folder = folder
-                return
+            self._make(root / f"{PREFIX}{os.getpid()}{name}", values)
+
+    def _make(self, folder: Path, values: dict[str, int]) -> None:
+        with suppress(OSError):
+            folder.mkdir()
+        held = {kind for kind, value in values.items() if _set(folder, kind, value)}
+        if held - self.bounds:
+            self.bounds |= held
+            self._folders.append(folder)
+        else:
             with suppress(OSError):
                 folder.rmdir()
 
+    def limit(self, processes: int, memory_bytes: int) -> None:
+        """Bound the next members; those before them have ended."""
+        for folder in self._folders:
+            _set(folder, "pids", processes)
+            _set(folder, "memory", memory_bytes)
+
     def add(self, pid: int) -> None:
         """Everything that this process starts from now on counts."""
-        if self.folder is not None:
+        for folder in self._folders:
             with suppress(OSError):
-                (self.folder / "cgroup.procs").write_text(str(pid))
-
-    def kill(self) -> None:
-        """Kill every member."""
-        if self.folder is None:
-            return
-        with suppress(OSError):
-            for pid in (self.folder / "cgroup.procs").read_text().split():
-                with suppress(ProcessLookupError):
-                    os.kill(int(pid), signal.SIGKILL)
+                (folder / "cgroup.procs").write_text(str(pid))
 
     def close(self) -> None:
-        """Remove the folder once it is empty."""
-        if self.folder is not None:
+        """Remove the folders; members that were killed may take a moment to be gone."""
+        deadline = time.monotonic() + CLOSE_SECONDS
+        for folder in self._folders:
+            while folder.exists() and time.monotonic() < deadline:
+                with suppress(OSError):
+                    folder.rmdir()
+                    break
+                time.sleep(0.005)
+
+
+def usage(pids: Sequence[int]) -> tuple[int, int]:
+    """Threads of these processes and their resident bytes, shared pages counted by each."""
+    threads, resident = 0, 0
+    for pid in pids:
+        with suppress(OSError, IndexError, ValueError):
+            fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+            threads += int(fields[17])
+            resident += int(fields[21]) * resource.getpagesize()
+    return threads, resident
+
+
+def _set(folder: Path, kind: str, value: int) -> bool:
+    """Whether that kind of limit is held now."""
+    for name in KINDS[kind]:
+        if (folder / name).exists():
             with suppress(OSError):
-                self.folder.rmdir()
+                (folder / name).write_text(str(value))
+                for swap, text in NO_SWAP.items() if kind == "memory" else ():
+                    with suppress(OSError):
+                        if (folder / swap).exists():
+                            (folder / swap).write_text(text or str(value))
+                return True
+    return False
+
+
+def _roots() -> tuple[Path, ...]:
+    """Controllers of the first version, or the one tree of the second."""
+    return tuple(r for r in (ROOT / "pids", ROOT / "memory", ROOT) if os.access(r, os.W_OK))
 
 
 def _sweep(root: Path) -> None:
-    """Remove what judges left that are no more."""
+    """Remove what processes left that are no more."""
     with suppress(OSError):
         for folder in root.glob(f"{PREFIX}*"):
-            pid = folder.name.removeprefix(PREFIX)
+            pid = folder.name.removeprefix(PREFIX).partition("-")[0]
             if pid.isdigit() and not Path(f"/proc/{pid}").exists():
                 with suppress(OSError):
                     folder.rmdir()

@@ -17,12 +17,19 @@ def execute(command: Sequence[str], stdin: bytes, environment: Mapping[str, str]
     Raises:
         ProgrammerError: it failed or ran too long; the message ends with its last words.
     """
-    walled = sandbox.wrap(command, Walls(everything=True))
     scrubbed = sandbox.environment(environment)
     try:
-        done = subprocess.run(  # noqa: S603
-            walled, input=stdin, capture_output=True, env=scrubbed, timeout=SECONDS, check=False
-        )
+        with sandbox.filtered() as fds:
+            walls = Walls(everything=True, filter_fd=next(iter(fds), None))
+            done = subprocess.run(  # noqa: S603
+                sandbox.wrap(command, walls),
+                input=stdin,
+                capture_output=True,
+                env=scrubbed,
+                timeout=SECONDS,
+                check=False,
+                pass_fds=fds,
+            )
     except subprocess.TimeoutExpired as error:
         raise ProgrammerError(f"{command[0]}: ran longer than {SECONDS:g} s") from error
     if done.returncode:

@@ -21,7 +21,7 @@ from kernelevolve.core.job import Admission, Finding, Job, Limits
 from kernelevolve.core.record import Record
 from kernelevolve.core.target import TargetSpec
 from kernelevolve.core.task import Task
-from kernelevolve.evaluation import admission, cgroup
+from kernelevolve.evaluation import admission, cgroup, sanitize
 from kernelevolve.evaluation.context import AUTOTUNED, Context, reference_limits
 from kernelevolve.evaluation.processes import Ended, Failed, Late, Lost, Runner, WarmParent
 from kernelevolve.evaluation.sandbox import Walls
@@ -30,6 +30,11 @@ from kernelevolve.evaluation.wire import Channel, Closed, Malformed
 
 KEPT_CONTEXTS = 2
 COMPILER = ("torch._dynamo", "torch._inductor.compile_fx")
+COMPILING = {
+    "TORCHINDUCTOR_COMPILE_THREADS": "1",
+    "TORCHINDUCTOR_CPP_CACHE_PRECOMPILE_HEADERS": "0",
+}
+"""One compiler at a time and nothing that outlives it, for whoever calls `torch.compile`."""
 PRELOAD = ("torch", "kernelevolve.registry", "kernelevolve.evaluation.reference")
 
 
@@ -57,25 +62,21 @@ class Lane:
 
     def __init__(self, setup: LaneSetup) -> None:
         self.setup = setup
-        self.group = cgroup.Group(setup.limits.processes)
+        self.group = cgroup.Group(setup.limits.processes, setup.limits.memory_bytes)
         self._parents = {name: self._start(name) for name in ("reference", "candidate")}
         self._contexts: dict[str, Context] = {}
 
     def _start(self, name: str) -> WarmParent:
         language = f"kernelevolve.languages.{self.setup.language}"
-        builds = Path(self.setup.builds)
-        if name == "candidate":
-            walls = Walls(readable=[builds], ends_itself=True)
-            return WarmParent(name, walls, self.setup.environment, [*PRELOAD, language])
-        compiled = Path(self.setup.compiled)
-        walls = Walls(writable=[compiled], everything=True, ends_itself=True)
-        extra = {
-            "TORCHINDUCTOR_CACHE_DIR": self.setup.compiled,
-            "TORCHINDUCTOR_COMPILE_THREADS": "1",
-            "TORCHINDUCTOR_CPP_CACHE_PRECOMPILE_HEADERS": "0",
-        }
+        environment = self.setup.environment | COMPILING
+        if name != "reference":
+            checks = sanitize.environment() if name == "sanitizing" else {}
+            walls = Walls(readable=[Path(self.setup.builds)], ends_itself=True)
+            return WarmParent("candidate", walls, environment | checks, [*PRELOAD, language])
+        walls = Walls(writable=[Path(self.setup.compiled)], everything=True, ends_itself=True)
+        cache = {"TORCHINDUCTOR_CACHE_DIR": self.setup.compiled}
         preload = [*PRELOAD, *(COMPILER if "compile" in self.setup.baselines else ())]
-        return WarmParent("reference", walls, {**self.setup.environment, **extra}, preload)
+        return WarmParent("reference", walls, environment | cache, preload)
 
     def fork_reference(self) -> Runner:
         """A runner for the task's own code, or for a baseline."""
@@ -87,7 +88,23 @@ class Lane:
         """A runner that sees no build but its own."""
         cpu = int(40 * limits.run_seconds) * self.setup.spec.threads
         hidden = self.setup.builds
-        runner = self._parents["candidate"].fork(limits, build.folder, hidden, cpu)
+        self.group.limit(limits.processes, limits.memory_bytes)
+        watched = not self.group.bounds >= {"pids", "memory"}
+        runner = self._parents["candidate"].fork(limits, build.folder, hidden, cpu, watched=watched)
+        self.group.add(runner.init)
+        runner.go()
+        return runner
+
+    def sanitizing(self) -> WarmParent:
+        """Started when it is first wanted; it takes seconds to be ready."""
+        if "sanitizing" not in self._parents:
+            self._parents["sanitizing"] = self._start("sanitizing")
+        return self._parents["sanitizing"]
+
+    def fork_sanitized(self, build: Build, limits: Limits) -> Runner:
+        """A runner whose native code is built with sanitizers."""
+        cpu = int(400 * limits.run_seconds) * self.setup.spec.threads
+        runner = self.sanitizing().fork(limits, build.folder, self.setup.builds, cpu)
         self.group.add(runner.init)
         runner.go()
         return runner
@@ -125,9 +142,10 @@ class Lane:
 
     def end(self) -> None:
         """Kill every process; may be called from another thread."""
-        for parent in self._parents.values():
+        parents = list(self._parents.values())
+        for parent in parents:
             parent.leave()
-        for parent in self._parents.values():
+        for parent in parents:
             parent.end()
         self.group.close()
 
@@ -149,6 +167,9 @@ def measure(lane: Lane, body: dict[str, Any], fds: Sequence[int]) -> Evaluation:
     confirming = job.stage is Stage.CONFIRM
     seed = job.seed if confirming else job.pool or body["pool_seed"]
     contexts: list[Context] = []
+    sanitized = Build.model_validate(body["sanitized"]) if body["sanitized"] else None
+    if sanitized and sanitized.ok:
+        lane.sanitizing()
 
     def context(*, perturb: bool) -> Context:
         made = lane.context(asked, seed=seed, perturb=perturb, keep=not confirming)
@@ -161,6 +182,8 @@ def measure(lane: Lane, body: dict[str, Any], fds: Sequence[int]) -> Evaluation:
         context=context(perturb=Detector.PARAMETERS not in job.without),
         pristine=lambda: context(perturb=False),
         fork=lambda: lane.fork_candidate(build, job.limits),
+        sanitized=sanitized,
+        fork_sanitized=lambda built: lane.fork_sanitized(built, job.limits),
     )
     try:
         return trial.run()

@@ -25,6 +25,7 @@ from kernelevolve.evaluation.wire import Channel, Closed, Expired, Malformed, pa
 
 START_SECONDS = 60.0
 LOG_TAIL = 3000
+CLOSED = "the process closed its channel to the judge and went on"
 END_SECONDS = 10.0
 SPIN_SECONDS = 1.0
 LIBC = ctypes.CDLL(None, use_errno=True)
@@ -37,10 +38,12 @@ class Lost(Exception):
 class Ended(Exception):
     """The runner's process ended; `code` is negative for a signal."""
 
-    def __init__(self, code: int, log: str) -> None:
-        super().__init__(f"ended with {code}")
+    def __init__(self, code: int, log: str, why: str = "") -> None:
+        super().__init__(why or f"ended with {code}")
         self.code = code
         self.log = log
+        self.why = why
+        """The limit that it broke, or what it did to its channel, in words."""
 
 
 class Late(Exception):
@@ -120,8 +123,19 @@ class WarmParent:
         """Whether runners get namespaces of their own."""
         return bool(self.ready()["isolated"])
 
-    def fork(self, limits: Limits, shown: str = "", hidden: str = "", cpu: int = 3600) -> "Runner":
-        """A new runner, which sees of the folder `hidden` only `shown`."""
+    def fork(
+        self,
+        limits: Limits,
+        shown: str = "",
+        hidden: str = "",
+        cpu: int = 3600,
+        *,
+        watched: bool = False,
+    ) -> "Runner":
+        """A new runner, which sees of the folder `hidden` only `shown`.
+
+        `watched` where no control group bounds what it uses: its init looks then.
+        """
         body = {
             "isolated": self.isolated,
             "limits": limits.model_dump(),
@@ -130,6 +144,7 @@ class WarmParent:
             "private_tmp": sandbox.state() == "bubblewrap",
             "kept": [*([shown] if shown else []), *sandbox.python_in_tmp()],
             "cpu_seconds": cpu,
+            "watched": watched,
         }
         control, theirs = pair()
         status, init = pair()
@@ -180,6 +195,7 @@ class Runner:
         for channel in (self._channel, self._status):
             self._poll.register(channel, select.POLLIN)
         self.closed = False
+        self.log_bytes = LOG_TAIL
 
     def go(self) -> None:
         """Let it start; before that it holds still to be put under limits."""
@@ -275,13 +291,18 @@ class Runner:
         return reply
 
     def _raise_ended(self) -> NoReturn:
+        self.go_on()
+        code, why = -signal.SIGKILL, ""
         try:
-            code = int(self._status.receive(STOP_SECONDS).body.get("ended", 0))
-        except (Closed, Expired, Malformed):
-            code = -signal.SIGKILL
-        log = tail(self._log)
+            body = self._status.receive(STOP_SECONDS).body
+            code, why = int(body.get("ended", 0)), str(body.get("limit", ""))
+        except Expired:
+            why = CLOSED
+        except (Closed, Malformed):
+            pass
+        log = tail(self._log, self.log_bytes)
         self.close()
-        raise Ended(code, log)
+        raise Ended(code, log, why)
 
     def log(self) -> str:
         """The end of what it printed."""
@@ -352,8 +373,8 @@ def _sender(status: socket.socket) -> int:
     raise Lost("a runner came without credentials")
 
 
-def tail(fd: int) -> str:
+def tail(fd: int, limit: int = LOG_TAIL) -> str:
     """The end of what was written to a memory file."""
     size = os.fstat(fd).st_size
-    data = os.pread(fd, LOG_TAIL, max(0, size - LOG_TAIL))
+    data = os.pread(fd, limit, max(0, size - limit))
     return data.decode(errors="replace").strip()

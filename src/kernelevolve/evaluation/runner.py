@@ -20,10 +20,10 @@ from torch import Tensor, nn
 from kernelevolve import registry
 from kernelevolve.core.evaluation import Build
 from kernelevolve.core.task import Task
-from kernelevolve.evaluation import modules
+from kernelevolve.evaluation import modules, state
 from kernelevolve.evaluation.layout import Layout
 from kernelevolve.evaluation.modules import Subject
-from kernelevolve.evaluation.tensors import Memory, Unsupported, flatten, layout_of
+from kernelevolve.evaluation.tensors import Memory, Unsupported, alone, flatten, layout_of, tree_map
 from kernelevolve.evaluation.wire import Channel, Closed
 
 Request = dict[str, Any]
@@ -67,6 +67,10 @@ class Runner:
         for option, value in KEEP_FREED_MEMORY:
             LIBC.mallopt(option, value)
         return {}
+
+    def do_state(self, body: Request, fds: Sequence[int]) -> Reply:
+        """Flags and settings of this process, for the judge to compare."""
+        return {"state": state.snapshot()}
 
     def do_load(self, body: Request, fds: Sequence[int]) -> Reply:
         """A candidate: build folder, language, and the reference's state in shared memory."""
@@ -118,6 +122,12 @@ class Runner:
         if "mailbox" in body:
             words = memoryview(Memory.map(fds[1], body["mailbox"]).buffer).cast("Q")
             subject.mailbox = words[: 1 + 2 * body["outputs"]]
+        return {}
+
+    def do_own(self, body: Request, fds: Sequence[int]) -> Reply:
+        """Move the inputs to heap memory that ends where they end, for sanitizers to watch."""
+        subject = self.subjects[body["workload"]]
+        subject.slots = [{**s, "args": tree_map(alone, s["args"])} for s in subject.slots]
         return {}
 
     def do_calls(self, body: Request, fds: Sequence[int]) -> Reply:

@@ -5,13 +5,18 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-SYSTEM = ("/usr", "/bin", "/lib", "/lib64", "/lib32", "/sbin", "/sys", "/opt")
-ETC = ("ld.so.cache", "ld.so.conf", "ld.so.conf.d", "alternatives", "localtime", "passwd", "group")
+from kernelevolve.evaluation import confine
+
+SYSTEM = ("/usr", "/bin", "/lib", "/lib64", "/lib32", "/sbin", "/opt")
+MACHINE = ("/sys/devices/system/cpu", "/sys/devices/system/node", "/sys/kernel/mm")
+ETC = ("ld.so.cache", "ld.so.conf", "ld.so.conf.d", "alternatives", "localtime")
+SCRATCH_BYTES = 1 << 30
 PASSED = ("LANG", "LC_ALL", "PATH", "CC", "CXX", "XDG_CACHE_HOME")
 
 
@@ -26,6 +31,8 @@ class Walls:
     """The whole root, read-only: for the task's own code, never for a candidate's."""
     ends_itself: bool = False
     """The command ends with its socket: killed while it is set up, bubblewrap leaves a child."""
+    filter_fd: int | None = None
+    """The filter of system calls, for commands that do not confine themselves."""
 
 
 @functools.cache
@@ -59,17 +66,38 @@ def wrap(command: Sequence[str], walls: Walls, folder: Path = Path("/tmp")) -> l
     binds = ["--ro-bind", "/", "/"] if walls.everything else _minimal()
     dies = [] if walls.ends_itself else ["--die-with-parent"]
     arguments = ["bwrap", "--unshare-all", *dies, "--new-session", *binds]
-    arguments += ["--dev", "/dev", "--proc", "/proc", "--tmpfs", "/tmp", "--tmpfs", "/dev/shm"]  # noqa: S108
+    arguments += ["--dev", "/dev", "--proc", "/proc"]
+    for scratch in ("/tmp", "/dev/shm"):  # noqa: S108
+        arguments += ["--size", str(SCRATCH_BYTES), "--tmpfs", scratch]
     for path in (*map(Path, python_in_tmp()), *walls.readable):
         arguments += ["--ro-bind", str(path), str(path)]
     for path in walls.writable:
         arguments += ["--bind", str(path), str(path)]
+    arguments += ["--remount-ro", "/dev", "--remount-ro", "/"]
+    if walls.filter_fd is not None:
+        arguments += ["--cap-drop", "ALL", "--seccomp", str(walls.filter_fd)]
     return [*arguments, "--chdir", str(folder), "--", *command]
+
+
+@contextmanager
+def filtered() -> Iterator[tuple[int, ...]]:
+    """The filter of system calls as a file to pass on; nothing where it cannot be used."""
+    program = confine.program()
+    if state() == "none" or not program:
+        yield ()
+        return
+    fd = os.memfd_create("filter")
+    try:
+        os.write(fd, program)
+        os.lseek(fd, 0, os.SEEK_SET)
+        yield (fd,)
+    finally:
+        os.close(fd)
 
 
 def _minimal() -> list[str]:
     arguments: list[str] = []
-    for path in (*SYSTEM, *(f"/etc/{name}" for name in ETC)):
+    for path in (*SYSTEM, *MACHINE, *(f"/etc/{name}" for name in ETC)):
         arguments += ["--ro-bind-try", path, path]
     for folder in _python():
         arguments += ["--ro-bind", folder, folder]
@@ -101,6 +129,7 @@ def environment(extra: Mapping[str, str]) -> dict[str, str]:
         "LANG": "C.UTF-8",
         **kept,
         "HOME": "/tmp",  # noqa: S108
+        "USER": "candidate",
         "TMPDIR": "/tmp",  # noqa: S108
         "PYTHONDONTWRITEBYTECODE": "1",
         "PYTHONNOUSERSITE": "1",

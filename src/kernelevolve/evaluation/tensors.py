@@ -153,6 +153,16 @@ def _without_expansion(tensor: Tensor) -> Tensor:
     return tensor
 
 
+def alone(tensor: Tensor) -> Tensor:
+    """The same values and strides, in memory that holds nothing else."""
+    if tensor.numel() == 0:
+        return tensor
+    extents = zip(tensor.shape, tensor.stride(), strict=True)
+    span = 1 + sum((size - 1) * stride for size, stride in extents)
+    copy = tensor.detach().as_strided((span,), (1,)).clone()
+    return copy.as_strided(tensor.shape, tensor.stride()).requires_grad_(tensor.requires_grad)
+
+
 def tree_map(function: Callable[[Tensor], Tensor], value: object) -> Any:
     """Replace each tensor in a nest of lists, tuples and dicts."""
     tree, tensors = flatten(value)

@@ -2,8 +2,9 @@
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from random import Random
 from statistics import geometric_mean
 from typing import Any
@@ -13,7 +14,6 @@ from kernelevolve.core.evaluation import (
     TIMED,
     Build,
     Diagnosis,
-    ErrorReport,
     Evaluation,
     Flag,
     Stage,
@@ -22,22 +22,23 @@ from kernelevolve.core.evaluation import (
 )
 from kernelevolve.core.job import Job, Seeds
 from kernelevolve.core.task import Workload
-from kernelevolve.evaluation import benchmark, lease, physics, probing, sandbox
+from kernelevolve.evaluation import benchmark, lease, physics, probing, report, sandbox, sanitize
+from kernelevolve.evaluation.census import Watch
 from kernelevolve.evaluation.context import Context
-from kernelevolve.evaluation.layout import paths
 from kernelevolve.evaluation.pool import Prepared, Refused
 from kernelevolve.evaluation.probe import Probe
 from kernelevolve.evaluation.probes import Suite
-from kernelevolve.evaluation.processes import Ended, Failed, Late, Runner
+from kernelevolve.evaluation.processes import Ended, Failed, Runner
 from kernelevolve.evaluation.session import Session
-from kernelevolve.evaluation.verdict import Verdict, ended, on_probe, raised
-from kernelevolve.evaluation.verify import Broken, Wrong
-from kernelevolve.evaluation.wire import Malformed
+from kernelevolve.evaluation.verdict import Verdict, ended, judged, on_probe, raised
 
 SETS = 2
 SETS_WHERE_LARGE = 1
 CONFIRM_SETS = 8
-UNREADABLE = "this machine does not let the judge read a runner's memory (process_vm_readv)"
+UNREADABLE = (
+    "this machine does not let the judge read a runner's memory (process_vm_readv): outputs were "
+    "copied by the runner after the clock had stopped, and no call midway could be verified"
+)
 
 
 @dataclass
@@ -50,6 +51,9 @@ class Trial:
     pristine: Callable[[], Context]
     """The same task with parameters as constructed, for candidates whose state is their own."""
     fork: Callable[[], Runner]
+    fork_sanitized: Callable[[Build], Runner]
+    sanitized: Build | None = None
+    """With sanitizers in its native code, in confirm; not ok where it could not be made."""
     sessions: dict[str, Session] = field(default_factory=dict)
     suites: dict[str, Suite] = field(default_factory=dict)
     probes: dict[str, list[str]] = field(default_factory=dict)
@@ -88,20 +92,58 @@ class Trial:
             with self._clock("fork"):
                 runner = self.fork()
                 stack.callback(runner.close)
-                cores, threads = list(self.job.target.cores), self.job.target.threads
-                runner.ask("setup", self._seconds, cores=cores, threads=threads)
+                self._set_up(runner)
                 if not runner.peeks:
                     self.remarks.append(UNREADABLE)
+            with self._clock("state"):
+                watch = Watch(runner, self._seconds) if self._checks_state else None
             with self._clock("load"):
                 prepared = [self._load(runner, w) for w in workloads]
                 self.resident = runner.memory()[0]
             with self._clock("verify"):
                 for one in prepared:
                     self._verify(runner, one)
+            self._note_state(watch, "verification")
         if self.job.stage not in TIMED:
             return self._evaluation(Status.OK)
+        with self._clock("sanitizers"), self._judged():
+            self._sanitize(prepared)
         self.stage = self.job.stage
-        return self._time(runner, workloads)
+        timings = self._time(runner, workloads)
+        with self._judged():
+            self._note_state(watch, "the timed calls")
+        with self._clock("profile"):
+            diagnosis = self._diagnosis(timings)
+        return self._evaluation(Status.OK, timings=tuple(timings), diagnosis=diagnosis)
+
+    def _sanitize(self, prepared: list[Prepared]) -> None:
+        if self.sanitized is None:
+            return
+        if not self.sanitized.ok:
+            self.remarks += [self.sanitized.message] if self.sanitized.message else []
+            return
+        runner = self.fork_sanitized(self.sanitized)
+        try:
+            self._set_up(runner)
+            ask = partial(self._ask_load, build=self.sanitized)
+            random = Random(f"{self.job.seed}/sanitizers")
+            self.remarks += sanitize.examine(runner, prepared, ask, random, self._seconds)
+        except sanitize.Report as report:
+            raise Verdict(report.status, report.detector, str(report)) from report
+        finally:
+            runner.close()
+
+    @property
+    def _checks_state(self) -> bool:
+        return Detector.STATE not in self.job.without
+
+    def _note_state(self, watch: Watch | None, calls: str) -> None:
+        with self._clock("state"):
+            self.flags |= watch.notes(calls) if watch else {}
+
+    def _set_up(self, runner: Runner) -> None:
+        cores, threads = list(self.job.target.cores), self.job.target.threads
+        runner.ask("setup", self._seconds, cores=cores, threads=threads)
 
     @property
     def _seconds(self) -> float:
@@ -130,31 +172,8 @@ class Trial:
     def _spend(self, stage: str, milliseconds: float) -> None:
         self.stages_ms[stage] = self.stages_ms.get(stage, 0.0) + milliseconds
 
-    @contextmanager
-    def _judged(self) -> Iterator[None]:
-        """Turn what the candidate's runner did into a verdict."""
-        try:
-            yield
-        except Failed as error:
-            raise raised(error.error) from error
-        except Ended as error:
-            raise ended(error) from error
-        except Late as error:
-            raise Verdict(
-                Status.TIMEOUT,
-                Detector.LIMITS,
-                f"no end within the limit of {error.seconds:g} s; an endless loop, or far too slow",
-            ) from error
-        except Wrong as error:
-            if self.incompatible:
-                text = f"{self.incompatible}\nwith its own initial state: {error}"
-                raise Verdict(Status.INCOMPATIBLE_STATE, Detector.STATE_LOADING, text) from error
-            raise Verdict(Status.WRONG, error.detector, str(error)) from error
-        except Broken as error:
-            raise Verdict(Status.REJECTED, error.detector, str(error)) from error
-        except (Malformed, KeyError, TypeError, IndexError, ValueError) as error:
-            text = f"the runner broke the harness's protocol: {error!r}"
-            raise Verdict(Status.REJECTED, Detector.PROTOCOL, text) from error
+    def _judged(self) -> AbstractContextManager[None]:
+        return judged(lambda: self.incompatible)
 
     def _load(self, runner: Runner, workload: Workload) -> Prepared:
         prepared = self.context.prepared[workload.name]
@@ -172,7 +191,11 @@ class Trial:
         return prepared
 
     def _ask_load(
-        self, runner: Runner, prepared: Prepared, state_fd: int | None = None
+        self,
+        runner: Runner,
+        prepared: Prepared,
+        state_fd: int | None = None,
+        build: Build | None = None,
     ) -> dict[str, Any]:
         task = self.job.task.model_copy(update={"source": "", "program": None, "captured": None})
         return runner.ask(
@@ -180,7 +203,7 @@ class Trial:
             self._seconds,
             [prepared.state_fd if state_fd is None else state_fd],
             task=task.model_dump(mode="json"),
-            build=self.build.model_dump(mode="json"),
+            build=(build or self.build).model_dump(mode="json"),
             language=self.job.candidate.language,
             workload=prepared.workload.name,
             state=prepared.state.dump(),
@@ -246,7 +269,7 @@ class Trial:
             self._load(runner, prepared.workload)
             session.attach()
 
-    def _time(self, runner: Runner, workloads: tuple[Workload, ...]) -> Evaluation:
+    def _time(self, runner: Runner, workloads: tuple[Workload, ...]) -> list[Timing]:
         timings: list[Timing] = []
         for workload in workloads:
             with self._clock("baselines"):
@@ -262,9 +285,7 @@ class Trial:
                 held.__exit__(None, None, None)
                 self.device_seconds += time.monotonic() - begun
             self._check_physics(workload, timings[-1].median_us)
-        with self._clock("profile"):
-            diagnosis = self._diagnosis(timings)
-        return self._evaluation(Status.OK, timings=tuple(timings), diagnosis=diagnosis)
+        return timings
 
     def _rivals(self, workload: Workload) -> dict[str, Session]:
         if self._confirming:
@@ -335,10 +356,7 @@ class Trial:
         timings: tuple[Timing, ...] = (),
         diagnosis: Diagnosis | None = None,
     ) -> Evaluation:
-        for session in self.sessions.values():
-            if any("strides" in v.flags for v in session.comparison.verifiers.values()):
-                self.flags["strides"] = "an output's strides differ from row-major order"
-        self._flag_precision()
+        self.flags |= report.flags(self.sessions)
         if self.job.task.tolerance.widened:
             self.flags["widened_tolerance"] = "the task's error budget is looser than the default"
         shown = [t.speedup for t in timings if not t.held_out]
@@ -349,7 +367,7 @@ class Trial:
             detector=detector,
             score=geometric_mean(shown) if shown else None,
             timings=timings,
-            errors=self._errors(),
+            errors=report.errors(self.sessions),
             diagnosis=diagnosis,
             flags=tuple(Flag(rule=k, reason=v) for k, v in self.flags.items()),
             remarks=(*sandbox.remark(), *self.remarks, *self._missing_baselines(), *self._probed()),
@@ -357,15 +375,6 @@ class Trial:
             seed=str(Seeds(self.context.seed, self.job.seed)),
             device_seconds=self.device_seconds,
         )
-
-    def _flag_precision(self) -> None:
-        verifiers = [v for s in self.sessions.values() for v in s.comparison.verifiers.values()]
-        most = max((w.strict for v in verifiers for w in v.worst.values()), default=0.0)
-        if most > 1:
-            self.flags["downcast"] = (
-                f"computes in less precision than declared, which this task allows: {most:.3g} "
-                "times the errors that would be accepted otherwise"
-            )
 
     def _probed(self) -> tuple[str, ...]:
         """Which made inputs were passed; which the reference cannot take."""
@@ -380,20 +389,3 @@ class Trial:
         shown = tuple(f"{w.name}:" for w in self._workloads())
         found = [f.message for f in self.context.findings if f.code.startswith("baseline-")]
         return tuple(message for message in found if message.startswith(shown))
-
-    def _errors(self) -> tuple[ErrorReport, ...]:
-        reports = []
-        for name, session in self.sessions.items():
-            for verifier in session.comparison.verifiers.values():
-                names = paths(verifier.layout.tree)
-                for index, worst in verifier.worst.items():
-                    reports.append(
-                        ErrorReport(
-                            workload=name,
-                            output=names[index],
-                            rms=worst.rms,
-                            maximum=worst.maximum,
-                            oracle=verifier.yardsticks[index].oracle,
-                        )
-                    )
-        return tuple(reports)

@@ -21,13 +21,19 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from kernelevolve.core.job import Limits
+from kernelevolve.evaluation.cgroup import usage
+from kernelevolve.evaluation.confine import confine
 from kernelevolve.evaluation.wire import Channel, Closed, Malformed
 
 NEW_USER, NEW_PID, NEW_MOUNTS, NEW_IPC = 0x10000000, 0x20000000, 0x00020000, 0x08000000
 MS_RDONLY, MS_BIND, MS_REC, MS_PRIVATE, MS_REMOUNT, MS_MOVE = 1, 4096, 16384, 1 << 18, 32, 8192
-PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER, PR_SET_DUMPABLE = 1, 36, 4
-LOG_BYTES = 1 << 20
+MS_NOSUID, MS_NODEV, MS_NOEXEC, MNT_DETACH = 2, 4, 8, 2
+PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 LOOK_SECONDS = 0.1
+WATCH_SECONDS = 0.25
+READ_ONLY = MS_RDONLY | MS_NOSUID | MS_NODEV
+SCRATCH = "size=256m,nr_inodes=16k"
+OPEN_FILES = 1024
 LIBC = ctypes.CDLL(None, use_errno=True)
 
 
@@ -40,6 +46,7 @@ def main() -> None:
     options = parser.parse_args()
     LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     channel = Channel(socket.socket(fileno=options.fd), takes_fds=True)
+    _uncover_proc()
     with _ends_when_left(channel.sock):
         for name in options.preload:
             importlib.import_module(name)
@@ -78,6 +85,16 @@ def _end_all() -> None:
     own_namespace = Path("/proc/1/comm").read_text().strip() == "bwrap"
     if own_namespace and os.getpid() != 1:
         os.kill(-1, signal.SIGKILL)
+
+
+def _uncover_proc() -> None:
+    """Bubblewrap hides parts of /proc from root; then no namespace below may have one of its own.
+
+    Only this process, which runs nobody's code, sees those parts: runners get a /proc of their
+    own that cannot be written.
+    """
+    for name in ("sys", "sysrq-trigger", "irq", "bus"):
+        LIBC.umount2(f"/proc/{name}".encode(), MNT_DETACH)
 
 
 def _can_unshare() -> bool:
@@ -120,6 +137,7 @@ def _unshare() -> None:
 def _init(role: str, body: dict[str, Any], fds: Sequence[int]) -> NoReturn:
     """First process of the runner's tree: reports how the runner ended, and ends with it."""
     control, status, log = fds
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     report = Channel(socket.socket(fileno=status))
     try:
         if body["isolated"]:
@@ -136,45 +154,81 @@ def _init(role: str, body: dict[str, Any], fds: Sequence[int]) -> NoReturn:
             _runner(role, body, control, log)
         os.close(control)
         os.close(log)
-        report.send({"ended": _wait_for(child)})
+        report.send(_wait_for(child, watched=body["watched"], **body["limits"]))
     except (Closed, Malformed, OSError) as error:
         with suppress(Closed):
             report.send({"ended": 0, "failed": str(error)})
     os._exit(0)
 
 
-def _wait_for(child: int) -> int:
+def _wait_for(
+    child: int, *, watched: bool, processes: int, memory_bytes: int, **_: object
+) -> dict[str, Any]:
+    """How the runner ended. Where no control group bounds the tree, look at it now and then."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
     while True:
-        pid, status = os.wait()
+        pid, status = os.waitpid(-1, os.WNOHANG if watched else 0)
         if pid == child:
-            return os.waitstatus_to_exitcode(status)
+            return {"ended": os.waitstatus_to_exitcode(status)}
+        if pid == 0:
+            signal.sigtimedwait({signal.SIGCHLD}, WATCH_SECONDS)
+            if excess := _excess(processes, memory_bytes):
+                os.kill(-1, signal.SIGKILL)
+                return {"ended": -signal.SIGKILL, "limit": excess}
+
+
+def _excess(processes: int, memory_bytes: int) -> str:
+    """What this namespace uses too much of, in words; nothing where all is well."""
+    if os.getpid() != 1:
+        return ""
+    found = [p for p in Path("/proc").iterdir() if p.name.isdigit() and p.name != "1"]
+    count, resident = usage([int(p.name) for p in found])
+    if count > processes:
+        return f"{count} processes and threads; at most {processes} are allowed"
+    if resident > memory_bytes and sum(map(_share, found)) > memory_bytes:
+        return f"its processes took more than {memory_bytes >> 20} MB of memory together"
+    return ""
+
+
+def _share(process: Path) -> int:
+    """Bytes of a process, shared pages counted in parts."""
+    with suppress(OSError, StopIteration):
+        lines = (process / "smaps_rollup").read_text().splitlines()
+        return int(next(x for x in lines if x.startswith("Pss:")).split()[1]) << 10
+    return 0
 
 
 def _mount(body: dict[str, Any]) -> None:
-    """A private /tmp, with Python where it lies there; of all builds only the candidate's own."""
+    """Own /proc and /tmp, with Python where it lies there; of all builds only the candidate's."""
     _do_mount("none", "/", None, MS_REC | MS_PRIVATE)
     hold = "/dev/shm"  # noqa: S108 - a tmpfs of this sandbox
-    _do_mount("tmpfs", hold, "tmpfs", 0)
+    _do_mount("tmpfs", hold, "tmpfs", MS_NOSUID | MS_NODEV, SCRATCH)
     kept = {path: Path(hold, f"kept{n}") for n, path in enumerate(body["kept"])}
     for path, place in kept.items():
         place.mkdir()
         _do_mount(path, str(place), None, MS_BIND | MS_REC)
     if body["private_tmp"]:
-        _do_mount("tmpfs", "/tmp", "tmpfs", 0)  # noqa: S108
+        _do_mount("tmpfs", "/tmp", "tmpfs", MS_NOSUID | MS_NODEV, SCRATCH)  # noqa: S108
     if body["shown"]:
         Path(body["hidden"]).mkdir(parents=True, exist_ok=True)
-        _do_mount("tmpfs", body["hidden"], "tmpfs", 0)
+        _do_mount("tmpfs", body["hidden"], "tmpfs", MS_NOSUID | MS_NODEV, SCRATCH)
     for path, place in kept.items():
         Path(path).mkdir(parents=True, exist_ok=True)
         _do_mount(str(place), path, None, MS_MOVE)
+        place.rmdir()
+    if body["shown"]:
+        _do_mount("none", body["hidden"], None, MS_REMOUNT | MS_BIND | READ_ONLY)
+    _do_mount("proc", "/proc", "proc", READ_ONLY | MS_NOEXEC)
 
 
-def _do_mount(source: str, target: str, kind: str | None, flags: int) -> None:
+def _do_mount(source: str, target: str, kind: str | None, flags: int, options: str = "") -> None:
     made = LIBC.mount(
-        source.encode(), target.encode(), kind.encode() if kind else None, flags, b"size=1g"
-        if kind
-        else None,
-    )  # fmt: skip
+        source.encode(),
+        target.encode(),
+        kind.encode() if kind else None,
+        flags,
+        options.encode() or None,
+    )
     if made:
         raise OSError(ctypes.get_errno(), f"mount {source} on {target}")
 
@@ -190,20 +244,23 @@ def _runner(role: str, body: dict[str, Any], control: int, log: int) -> NoReturn
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     os.chdir("/tmp")  # noqa: S108
     restrict(Limits.model_validate(body["limits"]), body["cpu_seconds"])
+    if os.getuid():
+        _limit(resource.RLIMIT_NPROC, body["limits"]["processes"])
+    confine(frozenset((0, 1, 2, control)))
     MAKERS[role](Channel(socket.socket(fileno=control), takes_fds=True)).serve()
     os._exit(0)
 
 
 def restrict(limits: Limits, cpu_seconds: int) -> None:
-    """Resource limits of this process and its children."""
+    """Resource limits of each process of a build or a runner."""
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     space = pages * resource.getpagesize() + limits.memory_bytes
     _limit(resource.RLIMIT_AS, space)
     _limit(resource.RLIMIT_FSIZE, limits.file_bytes)
     _limit(resource.RLIMIT_CORE, 0)
     _limit(resource.RLIMIT_CPU, cpu_seconds)
-    if os.getuid():
-        _limit(resource.RLIMIT_NPROC, limits.processes)
+    _limit(resource.RLIMIT_NOFILE, OPEN_FILES)
+    _limit(resource.RLIMIT_MEMLOCK, 0)
 
 
 def _limit(which: int, value: int) -> None:

@@ -20,10 +20,12 @@ from kernelevolve.core.protocols import Harness
 from kernelevolve.core.record import digest
 from kernelevolve.core.target import TargetSpec
 from kernelevolve.core.task import Task
-from kernelevolve.evaluation import lease
+from kernelevolve.evaluation import lease, sanitize
 from kernelevolve.evaluation.client import Client, Gone
 
 ATTEMPTS = 3
+BUILT_AS = "2"
+"""Changes with what a build record holds, so that older ones are not found."""
 RENEWED_AFTER = 32
 """Judged candidates that share one pool of secret inputs."""
 
@@ -106,10 +108,11 @@ class LocalHarness:
         spent = {"screen": screened, "build": build.seconds * 1e3}
         if not build.ok or job.stage is Stage.BUILD:
             return _built(build, flags, spent)
+        checked = await self._sanitized(job, build)
         waiting = time.perf_counter()
         if flags and Detector.SCREEN not in job.without:
             job = job.model_copy(update={"audit": "high"})
-        verdict = await self._judged(job, build)
+        verdict = await self._judged(job, build, checked)
         total = (time.perf_counter() - waiting) * 1e3
         stages = spent | verdict.stages_ms
         stages["wait"] = max(0.0, total - sum(verdict.stages_ms.values()))
@@ -123,9 +126,25 @@ class LocalHarness:
     async def _build(self, job: Job) -> Build:
         """Each content is built once, whoever asks for it at the same time."""
         limits = job.limits
-        key = digest(job.candidate.id, job.target.arch)[:32]
+        key = digest(job.candidate.id, job.target.arch, BUILT_AS)[:32]
         async with self._builds_open.setdefault(key, asyncio.Lock()):
             return await asyncio.to_thread(self._build_now, job, self._builds / key, limits)
+
+    async def _sanitized(self, job: Job, build: Build) -> Build | None:
+        """With sanitizers in, where the job confirms."""
+        if job.stage is not Stage.CONFIRM or Detector.SANITIZERS in job.without:
+            return None
+        place = Path(build.folder).with_name(f"{Path(build.folder).name}-sanitized")
+
+        def run(command: Sequence[str], folder: Path, limits: Limits) -> Finished:
+            return self._run(command, folder, job.limits)
+
+        def rebuild() -> Build:
+            with lease.building():
+                return sanitize.rebuild(job.candidate, build, place, run)
+
+        async with self._builds_open.setdefault(str(place), asyncio.Lock()):
+            return await asyncio.to_thread(rebuild)
 
     def _build_now(self, job: Job, folder: Path, limits: Limits) -> Build:
         record = folder.with_suffix(".json")
@@ -159,8 +178,12 @@ class LocalHarness:
             raise HarnessError("the build supervisor died") from error
         return Finished(code=done["code"], output=done["output"])
 
-    async def _judged(self, job: Job, build: Build) -> Evaluation:
-        body = {"job": job.model_dump(mode="json"), "build": build.model_dump(mode="json")}
+    async def _judged(self, job: Job, build: Build, sanitized: Build | None) -> Evaluation:
+        body = {
+            "job": job.model_dump(mode="json"),
+            "build": build.model_dump(mode="json"),
+            "sanitized": sanitized and sanitized.model_dump(mode="json"),
+        }
         verdict = None
         for _ in range(ATTEMPTS):
             try:

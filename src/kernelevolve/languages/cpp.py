@@ -33,6 +33,7 @@ ALLOWED_FLAGS = re.compile(
 )
 FORBIDDEN_FLAGS = re.compile(r"-f(plugin|profile|sanitize|dump|lto-|save|instrument|use-ld).*")
 INLINE_SECONDS = 180.0
+REPORT_BYTES = 1 << 20
 MISSED = re.compile(r"^(?P<where>[^:]+:\d+:\d+): missed: +(?P<what>.*)$", re.MULTILINE)
 TELLING = ("couldn't vectorize", "not vectorized")
 
@@ -80,15 +81,21 @@ class Cpp:
         message = _build_inline(candidate, workdir, run)
         if message:
             return Build(ok=False, message=message, seconds=time.monotonic() - started)
-        outputs = []
+        outputs, commands = [], []
         for load in loads:
+            if candidate.text(load.source) is None:
+                message = f"model.py loads {load.source!r}, which is not among the files"
+                return Build(ok=False, message=message)
             message, output = _compile(load, workdir, run)
             if message:
                 return Build(ok=False, message=message, seconds=time.monotonic() - started)
             outputs.append(output)
+            built = runtime.library_path(workdir, load.source, load.flags)
+            commands.append(tuple(runtime.command(load.source, load.flags, built)))
         return Build(
             ok=True,
             folder=str(workdir),
+            commands=tuple(commands),
             remarks=_missed("\n".join(outputs)),
             resources=_resources(workdir),
             seconds=time.monotonic() - started,
@@ -153,8 +160,6 @@ def _allowed(flag: str) -> bool:
 
 def _compile(load: Load, workdir: Path, run: Run) -> tuple[str, str]:
     """The error message (empty when it compiled) and what the compiler said."""
-    if not (workdir / load.source).is_file():
-        return f"model.py loads {load.source!r}, which is not among the candidate's files", ""
     built = runtime.library_path(workdir, load.source, load.flags)
     extra = ["-fopt-info-vec-missed", "-fstack-usage", "-fdiagnostics-color=never"]
     command = runtime.command(load.source, [*load.flags, *extra], built)
@@ -193,16 +198,19 @@ def _missed(output: str) -> tuple[str, ...]:
 
 
 def _resources(workdir: Path) -> dict[str, float]:
+    """What the compiler left; the folder may hold anything that a build chose to put there."""
+    reports = [*workdir.glob("*.su"), *(workdir / runtime.BUILD_FOLDER).glob("*.su")]
     stacks = [
         float(line.split("\t")[1])
-        for path in [*workdir.glob("*.su"), *(workdir / runtime.BUILD_FOLDER).glob("*.su")]
+        for path in reports
+        if runtime.is_plain(path) and path.stat().st_size < REPORT_BYTES
         for line in path.read_text(errors="replace").splitlines()
-        if line.count("\t") == 2
+        if re.fullmatch(r"[^\t]*\t\d{1,12}\t[^\t]*", line)
     ]
     libraries = (workdir / runtime.BUILD_FOLDER).glob("*.so")
     return {
         "stack_bytes": max(stacks, default=0.0),
-        "library_bytes": float(sum(p.stat().st_size for p in libraries)),
+        "library_bytes": float(sum(p.lstat().st_size for p in libraries)),
     }
 
 

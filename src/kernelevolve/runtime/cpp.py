@@ -6,7 +6,8 @@ import platform
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from typing import Any
 BUILD_FOLDER = ".build"
 DEFAULT_FLAGS = ("-O3", "-march=native")
 REQUIRED_FLAGS = ("-std=c++17", "-shared", "-fPIC")
+SOURCES = (".cpp", ".h", ".hpp", ".inc")
+FLOATING_POINT_BYTES = 64
 
 
 def load(source: str, flags: Sequence[str] = DEFAULT_FLAGS) -> "Library":
@@ -36,9 +39,14 @@ def load(source: str, flags: Sequence[str] = DEFAULT_FLAGS) -> "Library":
 def library_path(folder: Path, source: str, flags: Sequence[str]) -> Path:
     """Where the build of `source` with `flags` on this processor lies."""
     state = hashlib.sha256(repr((source, tuple(flags), processor())).encode())
-    for path in sorted(p for p in folder.iterdir() if p.suffix in (".cpp", ".h", ".hpp", ".inc")):
+    for path in sorted(p for p in folder.iterdir() if p.suffix in SOURCES and is_plain(p)):
         state.update(f"{path.name}\0".encode() + path.read_bytes() + b"\0")
     return folder / BUILD_FOLDER / f"{state.hexdigest()[:32]}.so"
+
+
+def is_plain(path: Path) -> bool:
+    """Whether it is a file of its own: no link that leads elsewhere, nothing that blocks."""
+    return path.is_file() and not path.is_symlink()
 
 
 def command(source: str, flags: Sequence[str], built: Path) -> list[str]:
@@ -75,11 +83,25 @@ def processor() -> str:
     return platform.machine() + "".join(sorted({x for x in lines if x.startswith(wanted)}))
 
 
+@contextmanager
+def _same_floating_point() -> Iterator[None]:
+    """A library that g++ linked with -ffast-math makes its whole process flush denormals to zero.
+
+    That is undone: kernels that want it set it for themselves, and back.
+    """
+    libm, modes = ctypes.CDLL(None), ctypes.create_string_buffer(FLOATING_POINT_BYTES)
+    saved = libm.fegetenv(modes) == 0
+    yield
+    if saved:
+        libm.fesetenv(modes)
+
+
 class Library:
     """Functions of one shared library, called with tensors and numbers."""
 
     def __init__(self, path: Path) -> None:
-        self._library = ctypes.CDLL(str(path))
+        with _same_floating_point():
+            self._library = ctypes.CDLL(str(path))
 
     def __getattr__(self, name: str) -> Callable[..., None]:
         """The function `name`, kept for later calls."""
