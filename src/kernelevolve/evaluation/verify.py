@@ -268,7 +268,7 @@ def _check_close(
         error = _error(got[part], oracle[part], native[part])
         flat = error.ravel()
         total += float(np.dot(flat, flat))
-        ratio = error.max(axis=1) / allowed[part]
+        ratio = _in_budgets(error.max(axis=1), allowed[part])
         largest = max(largest, float(ratio.max(initial=0.0)))
         if not largest <= 1.0:
             off = ~(error <= allowed[part, None])
@@ -279,10 +279,11 @@ def _check_close(
     rms = sqrt(total / max(1, oracle.size))
     least = float(np.sqrt(np.mean(floor**2))) if floor.size else 0.0
     budget = max(tolerance.rms * yardstick.rms, least)
-    share = rms / budget if budget else (0.0 if rms == 0 else float("inf"))
+    share = float(_in_budgets(rms, budget))
     worst.rms, worst.maximum = max(worst.rms, share), max(worst.maximum, largest)
     if yardstick.strict is not None:
-        worst.strict = max(worst.strict, rms / max(tolerance.rms * yardstick.strict, least))
+        strict = max(tolerance.rms * yardstick.strict, least)
+        worst.strict = max(worst.strict, float(_in_budgets(rms, strict)))
     if first is not None:
         text = _message(reference, values, name, first, bad, largest, allowed)
         raise Wrong(Detector.ERROR_BUDGET, text)
@@ -293,6 +294,12 @@ def _check_close(
             f"({tolerance.rms:g} times the reference's own error); no single element stands out: "
             "sum or compute in more precision",
         )
+
+
+def _in_budgets(error: Array | float, budget: Array | float) -> Array:
+    """How many budgets an error is; no error is none even of a budget of nothing."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(np.equal(error, 0.0), 0.0, np.divide(error, budget))
 
 
 def allowance(reference: Reference, yardstick: Yardstick, tolerance: Tolerance) -> Array:
