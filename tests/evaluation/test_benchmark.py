@@ -260,9 +260,9 @@ def test_the_last_window_of_each_is_looked_at_twice():
 
 def test_each_subject_comes_first_in_its_turn():
     log = []
-    samples_of(*(Stand(name, log=log) for name in "ABC"), plan=replace(PLAN, rounds=4))
+    samples_of(*(Stand(name, log=log) for name in "ABC"), plan=replace(PLAN, rounds=5))
     order = "".join(entry[0] for entry in log if entry[1] == "window")
-    assert order == "AABBCC" + "ABC" + "BCA" + "CAB" + "ABC"
+    assert order == "AABBCC" + "ABC" + "BCA" + "CAB" + "ABC" + "BCA"
 
 
 @pytest.mark.parametrize(
@@ -351,3 +351,8 @@ def test_a_quiet_window_is_taken_at_once():
 def test_a_final_check_is_no_briefer_than_the_search():
     for name in ("rounds", "budget_seconds", "least", "spots"):
         assert getattr(benchmark.CONFIRM, name) > getattr(benchmark.SEARCH, name)
+
+
+def test_cached_baselines_were_timed_in_windows_of_the_same_length():
+    plans = benchmark.SEARCH, benchmark.BASELINE, benchmark.CONFIRM
+    assert len({plan.window_us for plan in plans}) == 1

@@ -228,8 +228,8 @@ def _check_exact(reference: Reference, values: Array, name: str) -> None:
 
 def rows(array: Array) -> Array:
     """As a matrix whose rows share a scale: along the last dimension."""
-    width = array.shape[-1] if array.ndim > 1 else array.size
-    return array.reshape(-1, max(width, 1)) if array.size else array.reshape(0, 1)
+    width = array.shape[-1] if array.ndim else 1
+    return array.reshape(-1, width) if array.size else array.reshape(0, 1)
 
 
 def ulp(scale: Array, dtype: str) -> Array:
@@ -309,9 +309,7 @@ def allowance(reference: Reference, yardstick: Yardstick, tolerance: Tolerance) 
     error relative to its row then bounds the others' too.
     """
     floor = tolerance.ulps * reference.ulps
-    most = np.full(floor.shape, yardstick.maximum)
-    if yardstick.relative < np.inf:
-        most = np.minimum(most, yardstick.relative * reference.ulps)
+    most = np.minimum(yardstick.maximum, yardstick.relative * reference.ulps)
     allowed: Array = np.maximum(tolerance.maximum * most, floor)
     return allowed
 
