@@ -199,6 +199,14 @@ def test_the_budgets_are_four_times_the_rms_and_eight_times_the_largest_error():
         check(single, native, oracle, rms=9.0, maximum=1.0)
 
 
+def test_the_rms_of_a_single_number_is_its_error():
+    native = np.zeros(1, np.float32)
+    worst = check(native + 2, native, native.astype(float), rms=1.0, maximum=1.0)
+    assert (worst.rms, worst.maximum) == (0.5, 0.25)
+    found = measure_yardstick([reference_of(np.zeros(1))], [native + 3], "float64", 1.0)
+    assert (found.rms, found.maximum) == (3.0, 3.0)
+
+
 def test_rows_of_different_scale_are_held_to_the_relative_error():
     oracle = np.array([[1.0, 1.0], [1024.0, 1024.0]])
     native = oracle.astype(np.float32)
