@@ -62,7 +62,7 @@ def calls_for(us: float, plan: Plan, random: Random) -> int:
     wanted = plan.window_us / max(us, MIN_US)
     if wanted < 1.5:
         return 1
-    return max(1, min(MAX_CALLS, round(wanted * random.uniform(0.75, 1.25))))
+    return min(MAX_CALLS, round(wanted * random.uniform(0.75, 1.25)))
 
 
 def warm_up(session: Session, plan: Plan) -> float:
