@@ -79,6 +79,11 @@ class Census:
         more = self.descriptors - before.descriptors
         if more > MORE_DESCRIPTORS:
             _object(f"{more} more descriptors are open after {calls}; close what is opened")
+        if self.folder != before.folder:
+            _object(
+                f"the current folder is {self.folder} after {calls}, {before.folder} before; "
+                "go back before forward returns, or use whole paths"
+            )
         for name in sorted(DECIDING & {*before.said, *self.said}):
             was, now = before.said.get(name, ""), self.said.get(name, "")
             if was != now:
@@ -96,8 +101,6 @@ class Census:
         }
         if self.threads > before.threads:
             notes["threads"] = f"{self.threads} threads in its process, {before.threads} before"
-        if self.folder != before.folder:
-            notes["folder"] = f"the current folder is {self.folder}, {before.folder} before"
         return notes
 
 

@@ -131,10 +131,12 @@ class WarmParent:
         cpu: int = 3600,
         *,
         watched: bool = False,
+        space: bool = True,
     ) -> "Runner":
         """A new runner, which sees of the folder `hidden` only `shown`.
 
-        `watched` where no control group bounds what it uses: its init looks then.
+        `watched` where no control group bounds what it uses: its init looks then. Without
+        `space`, its addresses are not bounded: sanitizers reserve terabytes of them.
         """
         body = {
             "isolated": self.isolated,
@@ -145,6 +147,7 @@ class WarmParent:
             "kept": [*([shown] if shown else []), *sandbox.python_in_tmp()],
             "cpu_seconds": cpu,
             "watched": watched,
+            "space": space,
         }
         control, theirs = pair()
         status, init = pair()

@@ -108,6 +108,7 @@ class Session:
             keep=keep,
             mailbox=mailbox.nbytes,
             outputs=mailbox.outputs,
+            guards=self._does(Detector.GUARDS),
         )
 
     def _ask(self, op: str, fds: Sequence[int] = (), **body: Any) -> dict[str, Any]:

@@ -22,7 +22,16 @@ from kernelevolve.core.evaluation import (
 )
 from kernelevolve.core.job import Job, Seeds
 from kernelevolve.core.task import Workload
-from kernelevolve.evaluation import benchmark, lease, physics, probing, report, sandbox, sanitize
+from kernelevolve.evaluation import (
+    benchmark,
+    lease,
+    physics,
+    probing,
+    report,
+    sandbox,
+    sanitize,
+    seeded,
+)
 from kernelevolve.evaluation.census import Watch
 from kernelevolve.evaluation.context import Context
 from kernelevolve.evaluation.pool import Prepared, Refused
@@ -127,7 +136,9 @@ class Trial:
             self._set_up(runner)
             ask = partial(self._ask_load, build=self.sanitized)
             random = Random(f"{self.job.seed}/sanitizers")
-            self.remarks += sanitize.examine(runner, prepared, ask, random, self._seconds)
+            self.remarks += sanitize.examine(
+                runner, self.sanitized, self.job.candidate, prepared, ask, random, self._seconds
+            )
         except sanitize.Report as report:
             raise Verdict(report.status, report.detector, str(report)) from report
         finally:
@@ -180,9 +191,14 @@ class Trial:
         context = self.context
         reply = self._ask_load(runner, prepared)
         if reply["loading"] == "seeded":
-            self._remark_incompatible(prepared, reply["own"])
+            self.incompatible = seeded.differences(prepared, reply["own"])
+            self.flags["seeded"] = seeded.FLAG
             context = self.pristine()
             prepared = context.ready(workload)
+            fixed = context.fixed_parameters(workload)
+            if fixed and Detector.STATE_LOADING not in self.job.without:
+                text = f"{self.incompatible}\n{seeded.unseen(fixed)}"
+                raise Verdict(Status.INCOMPATIBLE_STATE, Detector.STATE_LOADING, text)
             reply = self._ask_load(runner, prepared)
         self.suites[workload.name] = context.suites[workload.name]
         if reply["loading"] == "by_order":
@@ -210,18 +226,6 @@ class Trial:
             seed=prepared.state_seed,
             mutated=list(prepared.mutated),
         )
-
-    def _remark_incompatible(self, prepared: Prepared, own: object) -> None:
-        entries = dict(prepared.state.tree["dict"])["state"]["dict"]
-        theirs = {k: list(prepared.state.leaves[t["tensor"]].shape) for k, t in entries}
-        mine = own if isinstance(own, dict) else {}
-        differing = sorted(k for k in {*theirs, *mine} if theirs.get(k) != mine.get(k))
-        shown = ", ".join(
-            f"{k}: reference {theirs.get(k, 'has none')}, candidate {mine.get(k, 'has none')}"
-            for k in differing[:12]
-        )
-        self.incompatible = f"the reference's state does not fit ModelNew: {shown}"
-        self.flags["seeded"] = "state could not be loaded; both were constructed under one seed"
 
     def _verify(self, runner: Runner, prepared: Prepared) -> None:
         seed = f"{self.job.seed}/{self.job.candidate.id}/{prepared.workload.name}"

@@ -22,6 +22,12 @@ REACHED = re.compile(
 """An exception that says that a limit was reached: processes, descriptors, file size, space."""
 
 
+BEYOND = (
+    ": it touched memory that is not there; before and behind each input lies a page that nothing "
+    "may touch, so keep loops, vector loads and tails within each tensor"
+)
+
+
 class Verdict(Exception):
     """Ends a trial with a status."""
 
@@ -115,7 +121,8 @@ def ended(error: Ended) -> Verdict:
         )
     if error.code < 0:
         name = signal.Signals(-error.code).name if -error.code in set(signal.Signals) else "?"
-        text = f"killed by signal {-error.code} ({name}){said}"
+        hint = BEYOND if -error.code in (signal.SIGSEGV, signal.SIGBUS) else ""
+        text = f"killed by signal {-error.code} ({name}){hint}{said}"
         return Verdict(Status.CRASHED, Detector.EXIT, text)
     text = f"the process ended itself with exit code {error.code} instead of returning"
     return Verdict(Status.CRASHED, Detector.EXIT, text + said)
