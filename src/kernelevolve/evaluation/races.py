@@ -25,7 +25,7 @@ UNSEEN = {
 }
 WARNING = "WARNING: ThreadSanitizer: data race"
 FRAME = re.compile(r"^ +#\d+ (?P<name>.+?) (?P<file>\S+?):(?P<line>\d+)(:\d+)? \(", re.MULTILINE)
-ACCESS = re.compile(r"^  ((?:Previous )?(?:atomic )?(?:read|write)) of size", re.M | re.I)
+ACCESS = re.compile(r"^  ((?:previous )?(?:atomic )?(?:read|write)) of size", re.M | re.I)
 
 
 def build(
@@ -83,21 +83,20 @@ def examine(
 
 def summary(log: str, sources: Sequence[str]) -> str:
     """A report in one line; empty where none of its places is in the candidate's sources."""
-    _, found, report = log.partition(WARNING)
-    accesses = list(ACCESS.finditer(report))[:2]
-    ends = [match.start() for match in accesses[1:]] + [len(report)]
+    _, _, report = log.partition(WARNING)
+    parts = [part for part in report.split("\n\n")[:2] if ACCESS.search(part)]
     places = [
-        f"{access[1].lower()} at {place}"
-        for access, end in zip(accesses, ends, strict=True)
-        if (place := _place(report[access.start() : end], sources))
+        f"{ACCESS.findall(part)[0].lower()} at {place}"
+        for part in parts
+        if (place := _place(part, sources))
     ]
-    if not found or not places:
+    if not places:
         return ""
     return f"ThreadSanitizer: data race, {', '.join(places)}; guard what threads share"
 
 
 def _place(part: str, sources: Sequence[str]) -> str:
-    for frame in FRAME.finditer(part.split("\n\n")[0]):
+    for frame in FRAME.finditer(part):
         name = frame["file"].rpartition("/")[2]
         if name in sources:
             return f"{name}:{frame['line']} in {frame['name']}"
