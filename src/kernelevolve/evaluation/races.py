@@ -12,9 +12,9 @@ from pathlib import Path
 from kernelevolve.core.candidate import Candidate
 from kernelevolve.core.job import Limits
 from kernelevolve.core.protocols import Run
+from kernelevolve.evaluation import replies
 from kernelevolve.evaluation.processes import Runner
 from kernelevolve.evaluation.recording import WATCHED
-from kernelevolve.evaluation.wire import Malformed
 
 DRIVER = Path(__file__).with_name("replay_calls.cpp")
 FLAGS = ("-O1", "-g", "-fno-lto", "-fno-omit-frame-pointer", "-fsanitize=thread")
@@ -74,9 +74,8 @@ def examine(
         Malformed: the answer is none.
     """
     reply = runner.ask("repeat", seconds, workload=workload, program=program, patience=seconds / 2)
-    said, missed = reply.get("said"), reply.get("missed")
-    if not isinstance(said, str) or not isinstance(missed, str):
-        raise Malformed("what was said while calls were repeated must be text")
+    heard = replies.texts({"heard": reply}, "heard")
+    said, missed = heard.get("said", ""), heard.get("missed", "")
     remark = f"{workload}: not all looked at for data races: {missed}" if missed else ""
     return summary(said, sources), remark[:300]
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from random import Random
 from statistics import geometric_mean
-from typing import Any
 
 from kernelevolve.core.detector import Detector
 from kernelevolve.core.evaluation import (
@@ -27,6 +26,7 @@ from kernelevolve.evaluation import (
     lease,
     physics,
     probing,
+    replies,
     report,
     sandbox,
     sanitize,
@@ -38,6 +38,7 @@ from kernelevolve.evaluation.pool import Prepared, Refused
 from kernelevolve.evaluation.probe import Probe
 from kernelevolve.evaluation.probes import Suite
 from kernelevolve.evaluation.processes import Ended, Failed, Runner
+from kernelevolve.evaluation.replies import Loaded
 from kernelevolve.evaluation.session import Session
 from kernelevolve.evaluation.verdict import Verdict, ended, judged, on_probe, raised
 
@@ -190,8 +191,8 @@ class Trial:
         prepared = self.context.prepared[workload.name]
         context = self.context
         reply = self._ask_load(runner, prepared)
-        if reply["loading"] == "seeded":
-            self.incompatible = seeded.differences(prepared, reply["own"])
+        if reply.loading == "seeded":
+            self.incompatible = seeded.differences(prepared, reply.own)
             self.flags["seeded"] = seeded.FLAG
             context = self.pristine()
             prepared = context.ready(workload)
@@ -201,9 +202,9 @@ class Trial:
                 raise Verdict(Status.INCOMPATIBLE_STATE, Detector.STATE_LOADING, text)
             reply = self._ask_load(runner, prepared)
         self.suites[workload.name] = context.suites[workload.name]
-        if reply["loading"] == "by_order":
+        if reply.loading == "by_order":
             self.flags["state_by_order"] = "parameters were matched by order and shape, not by name"
-        self.setup_us[workload.name] = float(reply["setup"]) * 1e6
+        self.setup_us[workload.name] = reply.setup * 1e6
         return prepared
 
     def _ask_load(
@@ -212,9 +213,9 @@ class Trial:
         prepared: Prepared,
         state_fd: int | None = None,
         build: Build | None = None,
-    ) -> dict[str, Any]:
+    ) -> Loaded:
         task = self.job.task.model_copy(update={"source": "", "program": None, "captured": None})
-        return runner.ask(
+        reply = runner.ask(
             "load",
             self._seconds,
             [prepared.state_fd if state_fd is None else state_fd],
@@ -226,6 +227,7 @@ class Trial:
             seed=prepared.state_seed,
             mutated=list(prepared.mutated),
         )
+        return replies.loaded(reply)
 
     def _verify(self, runner: Runner, prepared: Prepared) -> None:
         seed = f"{self.job.seed}/{self.job.candidate.id}/{prepared.workload.name}"

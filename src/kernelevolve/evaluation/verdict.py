@@ -22,6 +22,7 @@ REACHED = re.compile(
 """An exception that says that a limit was reached: processes, descriptors, file size, space."""
 
 
+LONGEST = 20_000
 BEYOND = (
     ": it touched memory that is not there; before and behind each input lies a page that nothing "
     "may touch, so keep loops, vector loads and tails within each tensor"
@@ -32,21 +33,9 @@ class Verdict(Exception):
     """Ends a trial with a status."""
 
     def __init__(self, status: Status, detector: Detector, message: str) -> None:
-        super().__init__(message)
+        super().__init__(message if len(message) <= LONGEST else f"{message[:LONGEST]} …")
         self.status = status
         self.detector = detector
-
-
-MALFORMED = (
-    Malformed,
-    ArithmeticError,
-    AttributeError,
-    LookupError,
-    RecursionError,
-    TypeError,
-    ValueError,
-)
-"""What reading an answer can raise that no harness's runner would send."""
 
 
 @contextmanager
@@ -75,8 +64,8 @@ def judged(incompatible: Callable[[], str]) -> Iterator[None]:
         raise Verdict(Status.WRONG, error.detector, str(error)) from error
     except Broken as error:
         raise Verdict(Status.REJECTED, error.detector, str(error)) from error
-    except MALFORMED as error:
-        text = f"the runner broke the harness's protocol: {error!r}"
+    except Malformed as error:
+        text = f"the runner broke the harness's protocol: {error}"
         raise Verdict(Status.REJECTED, Detector.PROTOCOL, text) from error
 
 

@@ -1,0 +1,28 @@
+from kernelevolve.evaluation.races import summary
+
+REPORT = """noise
+==================
+WARNING: ThreadSanitizer: data race (pid=32311)
+  Read of size 4 at 0x7ff28a42305c by main thread:
+    #0 std::function<void ()>::operator() /usr/include/c++/12/functional:591 (k.so.watched+0x1)
+    #1 half /builds/1a/kernel.cpp:3 (k.so.watched+0x119f)
+    #2 main /tmp/replay_calls.cpp:3 (replay_calls+0x1221)
+
+  Previous write of size 4 at 0x7ff28a42305c by thread T1:
+    #0 half /builds/1a/kernel.cpp:7 (k.so.watched+0x11cf)
+
+  Location is global 'shared' of size 4 at 0x7ff28a42305c (k.so.watched+0x405c)
+
+SUMMARY: ThreadSanitizer: data race /builds/1a/kernel.cpp:3 in half
+"""
+
+
+def test_a_race_in_one_line():
+    said = summary(REPORT, ["model.py", "kernel.cpp"])
+    assert "data race, read at kernel.cpp:3 in half, previous write at kernel.cpp:7 in half" in said
+
+
+def test_a_race_outside_the_candidates_sources_is_nobodys():
+    assert summary(REPORT, ["model.py", "other.cpp"]) == ""
+    assert summary("WARNING: ThreadSanitizer: data race", ["kernel.cpp"]) == ""
+    assert summary("", ["kernel.cpp"]) == ""
