@@ -124,7 +124,9 @@ raw = st.one_of(
     anything.map(framed),
     nested,
     st.sampled_from([b"\xff" * 4, framed({})[:-1], (CAP + 1).to_bytes(4, "little"), b""]),
-    st.sampled_from([framed(b"1" * 5000), framed(b'{"a":NaN}'), framed(b'{"error":"\\ud800"}')]),
+    st.sampled_from(
+        [framed(b"1" * 5000), framed(b'{"a":NaN}'), framed(b'{"error":{"text":"\\ud800"}}')]
+    ),
 )
 
 
