@@ -263,9 +263,11 @@ def test_whatever_it_does_the_next_evaluation_works_and_nothing_is_left(bench, u
     assert says in found.message.splitlines()[0] if says else not found.message
     assert bench.verdict(task, HONEST + f"# after {name}").status is Status.OK
     deadline = time.monotonic() + 10
-    while _left(bench) != usual and time.monotonic() < deadline:
+    while _left(bench)[0] > usual[0] and time.monotonic() < deadline:
         time.sleep(0.02)
-    assert _left(bench) == usual
+    processes, *rest = _left(bench)
+    assert processes <= usual[0]
+    assert rest == list(usual[1:])
 
 
 def _left(bench) -> tuple[int, str, list[str]]:
