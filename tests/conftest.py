@@ -7,8 +7,13 @@ import itertools
 import shutil
 
 import pytest
+from hypothesis import settings
 
 from kernelevolve.evaluation import sandbox
+
+settings.register_profile("usual", deadline=None)
+settings.register_profile("many", max_examples=2_500, deadline=None)
+settings.load_profile("usual")
 
 
 def pytest_collection_modifyitems(config, items):

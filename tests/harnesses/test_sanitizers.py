@@ -32,6 +32,7 @@ class ModelNew(nn.Module):
 KERNEL = """
 #include <cstdint>
 #include <cstdlib>
+#include <mutex>
 #include <thread>
 static volatile int sink;
 static volatile int largest = 2147483647;
@@ -41,25 +42,20 @@ extern "C" void twice(const float *x, float *y, int64_t n) {{
     for (int64_t i = 0; i < n; ++i) y[i] = 2 * x[i];
 }}
 """
+GUARDED = """static std::mutex lock;
+    int64_t done = 0;
+    std::thread other([&] { std::lock_guard<std::mutex> held(lock); ++done; });
+    { std::lock_guard<std::mutex> held(lock); ++done; }
+    other.join();
+    sink = done;"""
 FAULTS = {
+    "data race": (
+        GUARDED.replace("std::lock_guard<std::mutex> held(lock);", ""),
+        "ThreadSanitizer: data race, ",
+    ),
     "read past the end": ("sink = x[n] > 0;", "heap-buffer-overflow, READ of size 4"),
-    "read before the start": ("sink = y[-1] > 0;", "heap-buffer-overflow, READ of size 4"),
-    "vector tail": (
-        "typedef float v8 __attribute__((vector_size(32), aligned(4)));\n"
-        "    v8 eight = *(const volatile v8 *)(x + n - 7); sink = eight[0] > 0;",
-        "READ of size 32",
-    ),
     "write past the end": ("y[n] = 1;", "heap-buffer-overflow, WRITE of size 4"),
-    "use after free": (
-        "volatile char *p = (char *)malloc(8); free((void *)p); sink = p[0];",
-        "heap-use-after-free",
-    ),
-    "table read past its end": ("volatile int four = 4; sink = table[four] > 0;", "out of bounds"),
     "signed overflow": ("sink = largest + 1;", "signed integer overflow"),
-    "misaligned access": (
-        "y[0] = 0; sink = *(const volatile int *)((const char *)x + 1);",
-        "misaligned address",
-    ),
     "shift too far": ("volatile int far = 40; sink = 1 << far;", "shift exponent 40"),
 }
 
@@ -76,8 +72,9 @@ def test_a_fault_that_changes_no_output_is_rejected_with_its_line(bench, name):
 @pytest.mark.long
 def test_a_right_kernel_passes_and_a_fault_is_timed_where_nobody_looks(bench):
     task, off = bench.task(TASK), frozenset({Detector.SANITIZERS})
-    honest = bench.verdict(task, MODEL, Stage.CONFIRM, kernel=KERNEL.format(body=""))
+    honest = bench.verdict(task, MODEL, Stage.CONFIRM, kernel=KERNEL.format(body=GUARDED))
     assert honest.status is Status.OK, honest.message
+    assert "races" not in " ".join(honest.remarks)
     assert honest.stage is Stage.CONFIRM
     assert honest.stages_ms["sanitizers"] > 0
     fault = KERNEL.format(body=FAULTS["read past the end"][0])

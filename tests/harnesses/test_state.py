@@ -41,18 +41,15 @@ RIGHT = "return torch.relu(x) * 2"
         ("os.environ['OMP_NUM_THREADS'] = '2'", "environment of libraries"),
         ("sys.settrace(lambda *_: None)", "tracing"),
         ("signal.setitimer(signal.ITIMER_REAL, 600)", "alarm"),
+        ("os.chdir('/')", "the current folder is /"),
         (
             "'kept' in globals() or globals().update(kept=[os.dup(1) for _ in range(100)])",
             "descriptors",
         ),
     ],
 )
-@pytest.mark.parametrize("at_import", [False, True])
-def test_what_alters_numbers_or_the_driver_must_be_set_back(bench, change, names, at_import):
-    body, before = (RIGHT, change) if at_import else (f"{change}\n{RIGHT}", "")
-    if at_import and "kept" in change:
-        pytest.skip("the same thing")
-    found = verdict(bench, body, before)
+def test_what_alters_numbers_or_the_driver_must_be_set_back(bench, change, names):
+    found = verdict(bench, f"{change}\n{RIGHT}")
     assert (found.status, found.detector) == (Status.REJECTED, Detector.STATE), found.message
     assert names in found.message
 
@@ -72,7 +69,6 @@ def test_a_detector_that_is_off_does_not_object(bench):
         ("sys.path.append('/tmp')", "state_import_path"),
         ("np.seterr(all='ignore')", "state_numpy_errors"),
         ("signal.signal(signal.SIGUSR1, signal.SIG_IGN)", "state_signal_handlers"),
-        ("os.chdir('/')", "folder"),
     ],
 )
 def test_harmless_changes_are_noted(bench, change, rule):

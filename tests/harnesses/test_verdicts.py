@@ -170,6 +170,35 @@ class ModelNew(nn.Module):
     assert "joined" in found.message
 
 
+NORMALISED = """
+class Model(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(24, 16)
+        self.norm = nn.LayerNorm(16)
+    def forward(self, x):
+        return self.norm(self.linear(x))
+
+def get_inputs():
+    return [torch.randn(8, 24)]
+"""
+
+
+def test_parameters_that_no_seed_changes_must_be_kept(bench):
+    dropped = """
+class ModelNew(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(24, 16)
+    def forward(self, x):
+        return F.layer_norm(self.linear(x), (16,))
+"""
+    found = bench.verdict(bench.task(NORMALISED), dropped)
+    assert (found.status, found.detector) == (Status.INCOMPATIBLE_STATE, Detector.STATE_LOADING)
+    assert "norm.weight, norm.bias would start as the same values" in found.message
+    assert "linear" not in found.message
+
+
 MANY = """
 class Model(nn.Module):
     def forward(self, x, scale, y):

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kernelevolve.core.detector import Detector
+from kernelevolve.evaluation import replies
 from kernelevolve.evaluation.processes import Runner
 from kernelevolve.evaluation.verify import Broken
-from kernelevolve.evaluation.wire import Malformed
 
 MORE_DESCRIPTORS = 64
 SHOWN = 200
@@ -44,14 +44,8 @@ class Census:
     said: Mapping[str, str]
 
     @classmethod
-    def take(cls, pids: Sequence[int], said: object) -> "Census":
-        """Of a runner's tree, the driver first.
-
-        Raises:
-            Malformed: what it says of itself is not names with texts.
-        """
-        if not isinstance(said, dict) or not all(isinstance(v, str) for v in said.values()):
-            raise Malformed("a runner's state must be names with texts")
+    def take(cls, pids: Sequence[int], said: Mapping[str, str]) -> "Census":
+        """Of a runner's tree, the driver first."""
         if not pids:
             return cls(0, 0, "", (), said)
         process = Path(f"/proc/{pids[0]}")
@@ -79,6 +73,11 @@ class Census:
         more = self.descriptors - before.descriptors
         if more > MORE_DESCRIPTORS:
             _object(f"{more} more descriptors are open after {calls}; close what is opened")
+        if self.folder != before.folder:
+            _object(
+                f"the current folder is {self.folder} after {calls}, {before.folder} before; "
+                "go back before forward returns, or use whole paths"
+            )
         for name in sorted(DECIDING & {*before.said, *self.said}):
             was, now = before.said.get(name, ""), self.said.get(name, "")
             if was != now:
@@ -96,8 +95,6 @@ class Census:
         }
         if self.threads > before.threads:
             notes["threads"] = f"{self.threads} threads in its process, {before.threads} before"
-        if self.folder != before.folder:
-            notes["folder"] = f"the current folder is {self.folder}, {before.folder} before"
         return notes
 
 
@@ -110,7 +107,7 @@ class Watch:
         self._before = self._census()
 
     def _census(self) -> Census:
-        said = self._runner.ask("state", self._seconds)["state"]
+        said = replies.texts(self._runner.ask("state", self._seconds), "state")
         return Census.take(self._runner.tree.pids(), said)
 
     def notes(self, calls: str) -> dict[str, str]:

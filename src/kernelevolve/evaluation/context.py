@@ -16,7 +16,7 @@ from kernelevolve.evaluation.answers import REFERENCE_SECONDS
 from kernelevolve.evaluation.bench import Bench
 from kernelevolve.evaluation.benchmark import Plan
 from kernelevolve.evaluation.physics import Work
-from kernelevolve.evaluation.pool import Preparation, Prepared, Refused
+from kernelevolve.evaluation.pool import SEEDS, Preparation, Prepared, Refused
 from kernelevolve.evaluation.probes import KEPT_BYTES, Suite
 from kernelevolve.evaluation.processes import Ended, Failed, Late, Runner
 from kernelevolve.evaluation.session import Session
@@ -148,6 +148,14 @@ class Context:
             for finding in made.findings:
                 self.find(finding.code, finding.message)
         return self.prepared[name]
+
+    def fixed_parameters(self, workload: Workload) -> list[str]:
+        """Float parameters of the reference that are made the same whatever the seed."""
+        random = Random(f"{self.seed}/fixed/{workload.name}")
+        seeds = [random.randrange(SEEDS) for _ in range(2)]
+        runner = self.runner("reference")
+        reply = runner.ask("fixed", REFERENCE_SECONDS, workload=workload.name, seeds=seeds)
+        return list(reply["names"])
 
     def _estimate(self, runner: Runner, workload: Workload) -> None:
         try:

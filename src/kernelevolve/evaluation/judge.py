@@ -90,9 +90,15 @@ class Lane:
         """A runner that sees no build but its own."""
         cpu = int(40 * limits.run_seconds) * self.setup.spec.threads
         hidden = self.setup.builds
+        parent = self._parents["candidate"]
         self.group.limit(limits.processes, limits.memory_bytes)
-        watched = not self.group.bounds >= {"pids", "memory"}
-        runner = self._parents["candidate"].fork(limits, build.folder, hidden, cpu, watched=watched)
+        return self._bounded(parent.fork(limits, build.folder, hidden, cpu, watched=self._watches))
+
+    @property
+    def _watches(self) -> bool:
+        return not self.group.bounds >= {"pids", "memory"}
+
+    def _bounded(self, runner: Runner) -> Runner:
         self.group.add(runner.init)
         runner.go()
         return runner
@@ -106,10 +112,11 @@ class Lane:
     def fork_sanitized(self, build: Build, limits: Limits) -> Runner:
         """A runner whose native code is built with sanitizers."""
         cpu = int(400 * limits.run_seconds) * self.setup.spec.threads
-        runner = self.sanitizing().fork(limits, build.folder, self.setup.builds, cpu)
-        self.group.add(runner.init)
-        runner.go()
-        return runner
+        hidden, parent = self.setup.builds, self.sanitizing()
+        watched = self._watches
+        return self._bounded(
+            parent.fork(limits, build.folder, hidden, cpu, watched=watched, space=False)
+        )
 
     def context(
         self, job: "Asked", *, seed: str, perturb: bool = True, keep: bool = True

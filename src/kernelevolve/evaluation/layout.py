@@ -19,6 +19,7 @@ PAGE = 4096
 MAX_LEAVES = 4096
 MAX_DIMENSIONS = 64
 MAX_DEPTH = 32
+SIDES = 60
 
 ITEM_SIZES = {
     "float64": 8, "float32": 4, "float16": 2, "bfloat16": 2,
@@ -131,7 +132,40 @@ def _check_tree(tree: object, leaves: int, depth: int) -> None:
             raise Malformed(f"not a tree: {str(tree)[:200]}")
 
 
-def packed(specs: Sequence[tuple[str, tuple[int, ...], tuple[int, ...]]]) -> tuple[Leaf, ...]:
+Spec = tuple[str, tuple[int, ...], tuple[int, ...]]
+"""Dtype, shape and strides of a tensor."""
+
+
+def guarded(specs: Sequence[Spec], sides: int) -> tuple[Leaf, ...]:
+    """Leaves on pages of their own, with an unused page before and behind each.
+
+    Args:
+        specs: what lies there.
+        sides: bit by bit, whether a leaf touches the page behind it, or the page before it.
+    """
+    leaves, page = [], PAGE
+    for number, (dtype, shape, stride) in enumerate(specs):
+        span = Leaf(dtype, shape, stride, 0).span
+        room = -(-span // PAGE) * PAGE
+        behind = sides >> number % SIDES & 1
+        slack = room - -(-span // ALIGNMENT) * ALIGNMENT
+        leaves.append(Leaf(dtype, shape, stride, page + slack * behind))
+        page += room + PAGE
+    return tuple(leaves)
+
+
+def unused_pages(leaves: Sequence[Leaf], nbytes: int) -> list[tuple[int, int]]:
+    """Offset and size of the whole pages of a block that hold no leaf."""
+    found, end = [], 0
+    for leaf in sorted((leaf for leaf in leaves if leaf.span), key=lambda leaf: leaf.offset):
+        begin = leaf.offset // PAGE * PAGE
+        if begin > end:
+            found.append((end, begin - end))
+        end = max(end, -(-(leaf.offset + leaf.span) // PAGE) * PAGE)
+    return [*found, (end, nbytes - end)] if nbytes > end else found
+
+
+def packed(specs: Sequence[Spec]) -> tuple[Leaf, ...]:
     """Leaves one after the other, aligned; large ones begin on a page."""
     leaves, offset = [], 0
     for dtype, shape, stride in specs:

@@ -8,8 +8,8 @@ from kernelevolve.evaluation.bench import Bench
 from kernelevolve.evaluation.blocks import Block
 from kernelevolve.evaluation.domain import overlaps
 from kernelevolve.evaluation.layout import (
-    ALIGNMENT,
     ITEM_SIZES,
+    PAGE,
     Array,
     Layout,
     Leaf,
@@ -79,7 +79,7 @@ def make(bench: Bench, plan: Plan, base: int) -> Probe:
 def arranged(inputs: Layout, view: View) -> Layout | None:
     """The same tensors in another layout; None where no tensor can lie so."""
     leaves: list[Leaf] = []
-    offset, differs = 0, False
+    offset, differs = PAGE, False
     for leaf in inputs.leaves:
         stride = _strides(leaf, view)
         if stride is None:
@@ -89,7 +89,7 @@ def arranged(inputs: Layout, view: View) -> Layout | None:
             start = offset + ITEM_SIZES[leaf.dtype]
             leaves.append(Leaf(leaf.dtype, leaf.shape, stride, start))
         end = leaves[-1].offset + leaves[-1].span
-        offset = -(-end // ALIGNMENT) * ALIGNMENT
+        offset = -(-end // PAGE) * PAGE + PAGE
     return Layout(inputs.tree, tuple(leaves)) if differs else None
 
 

@@ -13,7 +13,7 @@ from kernelevolve.core.job import Finding
 from kernelevolve.core.task import Task, Workload
 from kernelevolve.evaluation.answers import Answer, Answers, Outputs, equal
 from kernelevolve.evaluation.blocks import Block, same
-from kernelevolve.evaluation.layout import Array, Layout
+from kernelevolve.evaluation.layout import PAGE, SIDES, Array, Layout
 from kernelevolve.evaluation.processes import Failed, Runner
 from kernelevolve.evaluation.verify import OracleKind, Reference, Verifier, Yardstick, is_float
 
@@ -56,8 +56,8 @@ class Prepared:
     """Slots and outputs of candidates, one candidate after the other."""
 
     def blocks(self) -> tuple[Block, Block]:
-        """Memory for slots and for outputs."""
-        return Block(self.inputs.nbytes * len(self.contents)), Block(self.outputs.nbytes)
+        """Memory for slots, with a page behind the last one, and for outputs."""
+        return Block(self.inputs.nbytes * len(self.contents) + PAGE), Block(self.outputs.nbytes)
 
     def lend(self) -> tuple[Block, Block]:
         """The same, kept for the next candidate; the one before must have ended."""
@@ -130,14 +130,15 @@ class Preparation:
         )  # fmt: skip
 
     def _inputs(self) -> tuple[Layout, list[Array]]:
-        reply = self._ask("inputs", seed=self.random.randrange(SEEDS))
+        sides = self.random.randrange(1 << SIDES)
+        reply = self._ask("inputs", seed=self.random.randrange(SEEDS), sides=sides)
         layout = Layout.parse(reply)
         self._check_inputs(reply)
         block = Block(layout.nbytes)
         contents = []
         for _ in range(self.slots):
             seed = self.random.randrange(SEEDS)
-            again = self._ask("inputs", [block.fd], seed=seed, nbytes=block.nbytes)
+            again = self._ask("inputs", [block.fd], seed=seed, nbytes=block.nbytes, sides=sides)
             if Layout.parse(again) != layout:
                 raise Refused(
                     "inputs-vary",

@@ -4,7 +4,7 @@ from contextlib import closing
 
 from kernelevolve.core.detector import Detector
 from kernelevolve.evaluation.blocks import Block, same
-from kernelevolve.evaluation.layout import Array
+from kernelevolve.evaluation.layout import PAGE, Array
 from kernelevolve.evaluation.probe import Probe
 from kernelevolve.evaluation.session import CHANGED, Session
 from kernelevolve.evaluation.verify import Broken
@@ -38,7 +38,7 @@ def _alone(session: Session, probe: Probe) -> None:
     """In memory of its own, in one more slot behind those that the module has."""
     slot = len(session.slots) if probe.state_fd is None else 0
     session.slots.stay()
-    with closing(Block(probe.inputs.nbytes)) as block:
+    with closing(Block(probe.inputs.nbytes + PAGE)) as block:
         memory = block.part(0, probe.content.nbytes)
         memory[:] = probe.content
         session.map_slots(block, probe.inputs, 1, keep=slot)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from kernelevolve.core.job import Limits
-from kernelevolve.evaluation import peek, sandbox
+from kernelevolve.evaluation import peek, replies, sandbox
 from kernelevolve.evaluation.layout import Array
 from kernelevolve.evaluation.peek import Extent
 from kernelevolve.evaluation.sandbox import Walls
@@ -57,7 +57,7 @@ class Late(Exception):
 class Failed(Exception):
     """The module raised; `error` holds kind, type, text and trace."""
 
-    def __init__(self, error: Mapping[str, Any]) -> None:
+    def __init__(self, error: Mapping[str, str]) -> None:
         super().__init__(str(error.get("text", ""))[:200])
         self.error = error
 
@@ -131,10 +131,12 @@ class WarmParent:
         cpu: int = 3600,
         *,
         watched: bool = False,
+        space: bool = True,
     ) -> "Runner":
         """A new runner, which sees of the folder `hidden` only `shown`.
 
-        `watched` where no control group bounds what it uses: its init looks then.
+        `watched` where no control group bounds what it uses: its init looks then. Without
+        `space`, its addresses are not bounded: sanitizers reserve terabytes of them.
         """
         body = {
             "isolated": self.isolated,
@@ -145,6 +147,7 @@ class WarmParent:
             "kept": [*([shown] if shown else []), *sandbox.python_in_tmp()],
             "cpu_seconds": cpu,
             "watched": watched,
+            "space": space,
         }
         control, theirs = pair()
         status, init = pair()
@@ -210,18 +213,21 @@ class Runner:
             Failed: the module raised; it can be asked again.
             Malformed: the answer is not in the protocol.
         """
-        self._send({"op": op, **body}, fds)
+        self._send({"op": op, **body}, seconds, fds)
         self.go_on()
         reply = self._reply(seconds)
         if not self.driver:
             self._meet()
         return reply
 
-    def _send(self, body: Mapping[str, Any], fds: Sequence[int] = ()) -> None:
+    def _send(self, body: Mapping[str, Any], seconds: float, fds: Sequence[int] = ()) -> None:
         try:
-            self._channel.send(body, fds)
+            self._channel.send(body, fds, seconds)
         except Closed:
             self._raise_ended()
+        except Expired as error:
+            self.close()
+            raise Late(seconds) from error
 
     def _meet(self) -> None:
         """After the first answer, which comes before anything is loaded."""
@@ -241,7 +247,7 @@ class Runner:
             midway: where to stop on the way; the pause is not counted.
             body: what is called.
         """
-        self._send({"op": "calls", **body})
+        self._send({"op": "calls", **body}, seconds)
         begun = time.perf_counter()
         self.go_on()
         latest = begun + min(seconds, SPIN_SECONDS)
@@ -257,7 +263,7 @@ class Runner:
         took = ended - begun - pause
         if midway is not None:
             midway.last_at = max(0.0, midway.last_at - begun) / took
-        return took, float(reply.get("took", 0.0))
+        return took, replies.seconds(reply, "took")
 
     def _spin(self, deadline: float, reached: Callable[[], bool] = lambda: False) -> bool:
         """Watch for the answer without sleeping: waking up would count as the runner's time."""
@@ -287,7 +293,7 @@ class Runner:
     @staticmethod
     def _accepted(reply: dict[str, Any]) -> dict[str, Any]:
         if "error" in reply:
-            raise Failed(reply["error"] if isinstance(reply["error"], dict) else {})
+            raise Failed(replies.failure(reply))
         return reply
 
     def _raise_ended(self) -> NoReturn:

@@ -128,6 +128,17 @@ class ReferenceRunner(Runner):
         model = self.subjects[body["workload"]].model
         return {"names": [n for n, p in model.named_parameters() if p.is_floating_point()]}
 
+    def do_fixed(self, body: Request, fds: Sequence[int]) -> Reply:
+        """Names of float parameters that are the same in models made under two seeds."""
+        assert self.source is not None
+        made = []
+        for seed in body["seeds"]:
+            torch.manual_seed(seed)
+            model = self.source.model(self.init_inputs[body["workload"]])
+            made.append({n: p for n, p in model.named_parameters() if p.is_floating_point()})
+        first, second = made
+        return {"names": [n for n, p in first.items() if torch.equal(p, second[n])]}
+
     def do_zeroed(self, body: Request, fds: Sequence[int]) -> Reply:
         """One float parameter becomes zero; without a name, what all of them were."""
         workload, name = body["workload"], body["name"]
@@ -170,7 +181,7 @@ class ReferenceRunner(Runner):
         name = body["workload"]
         value = self._inputs(name, body["seed"])
         tree, tensors = flatten(value)
-        layout = layout_of(tree, tensors, keep_strides=True)
+        layout = layout_of(tree, tensors, keep_strides=True, sides=body["sides"])
         if fds and layout.nbytes <= body["nbytes"]:
             Memory.map(fds[0], body["nbytes"]).write(layout, tensors)
         devices = sorted({t.device.type for t in tensors})

@@ -11,6 +11,7 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,7 @@ class Runner:
         self.memories: list[Memory] = []
         self.outboxes: dict[int, Memory] = {}
         self.scratch: list[Tensor] = []
+        self.recorder: Any = None
 
     def serve(self) -> None:
         """Answer until the judge closes."""
@@ -111,8 +113,12 @@ class Runner:
         if not body["count"]:
             subject.slots = kept
             return {}
-        memory = Memory.map(fds[0], layout.nbytes * body["count"])
+        memory = Memory.map(fds[0], os.fstat(fds[0]).st_size)
         slots = [memory.read(layout, layout.nbytes * i) for i in range(body["count"])]
+        if body.get("guards"):
+            places = range(0, layout.nbytes * body["count"], layout.nbytes)
+            leaves = layout.leaves
+            memory.guard([replace(x, offset=x.offset + p) for p in places for x in leaves])
         for slot in slots:
             for argument in slot["args"]:
                 if subject.backward and _is_float(argument):
@@ -129,6 +135,18 @@ class Runner:
         subject = self.subjects[body["workload"]]
         subject.slots = [{**s, "args": tree_map(alone, s["args"])} for s in subject.slots]
         return {}
+
+    def do_record(self, body: Request, fds: Sequence[int]) -> Reply:
+        """From now on, write down the calls of native functions."""
+        from kernelevolve.evaluation.recording import Recorder
+
+        self.recorder = Recorder()
+        return {}
+
+    def do_repeat(self, body: Request, fds: Sequence[int]) -> Reply:
+        """Have the calls written down so far made again elsewhere, and forget them."""
+        said = self.recorder.repeat(body["program"], body["patience"])
+        return {"said": said, "missed": self.recorder.missed}
 
     def do_calls(self, body: Request, fds: Sequence[int]) -> Reply:
         """A window: `count` calls over the slots from `start`; also what verification uses."""

@@ -18,6 +18,7 @@ from kernelevolve.core.evaluation import Build, Status
 from kernelevolve.core.job import Limits
 from kernelevolve.core.protocols import Run
 from kernelevolve.core.task import Workload
+from kernelevolve.evaluation import races
 from kernelevolve.evaluation.blocks import Block
 from kernelevolve.evaluation.pool import Prepared
 from kernelevolve.evaluation.processes import Ended, Failed, Late, Runner
@@ -71,7 +72,10 @@ def environment() -> dict[str, str]:
 
 
 def rebuild(candidate: Candidate, build: Build, folder: Path, run: Run) -> Build:
-    """The same candidate with checks in its native code, made below `folder`."""
+    """The same candidate with checks in its native code, made below `folder`.
+
+    Its `commands` are the program that repeats calls, where there are threads to look at.
+    """
     if not build.commands:
         return Build(ok=False)
     if not preloaded():
@@ -81,6 +85,7 @@ def rebuild(candidate: Candidate, build: Build, folder: Path, run: Run) -> Build
         path = folder / file.path
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(file.text)
+    commands: list[list[str]] = []
     for command in build.commands:
         moved = [part.replace(build.folder, str(folder)) for part in command]
         Path(moved[moved.index("-o") + 1]).parent.mkdir(exist_ok=True)
@@ -88,7 +93,14 @@ def rebuild(candidate: Candidate, build: Build, folder: Path, run: Run) -> Build
         if done.code:
             errors = [x for x in done.output.splitlines() if "error" in x] or [f"code {done.code}"]
             return Build(ok=False, message=f"it does not build with sanitizers: {errors[0][:300]}")
-    return Build(ok=True, folder=str(folder))
+        commands.append(moved)
+    program, remark = races.build(candidate, commands, folder, run)
+    return Build(
+        ok=True,
+        folder=str(folder),
+        commands=((program,),) if program else (),
+        remarks=(remark,) if remark else (),
+    )
 
 
 class Report(Exception):
@@ -102,6 +114,8 @@ class Report(Exception):
 
 def examine(
     runner: Runner,
+    built: Build,
+    candidate: Candidate,
     prepared: Sequence[Prepared],
     load: Callable[[Runner, Prepared], object],
     random: Random,
@@ -112,8 +126,10 @@ def examine(
     Raises:
         Report: a sanitizer stopped it, or it behaves unlike it does without.
     """
-    remarks = []
+    remarks = list(built.remarks)
     runner.log_bytes = REPORT_BYTES
+    if built.commands:
+        runner.ask("record", seconds)
     for one in prepared:
         name = one.workload.name
         if one.inputs.nbytes > LARGEST_BYTES:
@@ -122,6 +138,12 @@ def examine(
         try:
             load(runner, one)
             _call(runner, one, random, seconds * SLOWER)
+            for (program,) in built.commands:
+                sources = [Path(file.path).name for file in candidate.files]
+                race, missed = races.examine(runner, name, sources, program, seconds * SLOWER)
+                if race:
+                    raise Report(Status.REJECTED, f"workload {name!r}: {race}")
+                remarks += [missed] if missed else []
         except Ended as error:
             raise _ended(one.workload, error) from error
         except Failed as error:

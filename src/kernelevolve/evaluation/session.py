@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 from kernelevolve.core.detector import Detector
 from kernelevolve.core.task import Task
-from kernelevolve.evaluation import outside
+from kernelevolve.evaluation import outside, replies
 from kernelevolve.evaluation.blocks import Block, same
 from kernelevolve.evaluation.comparison import POISON, Comparison
 from kernelevolve.evaluation.layout import Array, Layout
@@ -108,6 +108,7 @@ class Session:
             keep=keep,
             mailbox=mailbox.nbytes,
             outputs=mailbox.outputs,
+            guards=self._does(Detector.GUARDS),
         )
 
     def _ask(self, op: str, fds: Sequence[int] = (), **body: Any) -> dict[str, Any]:
@@ -273,7 +274,8 @@ class Session:
 
     def _describe(self, verifier: Verifier, *, buffers: bool, copied: bool) -> dict[str, Any]:
         fds = [self.outbox.fd] if copied else []
-        reply = self._ask_aside("outcome", fds, buffers=buffers, nbytes=self.outbox.nbytes)
+        said = self._ask_aside("outcome", fds, buffers=buffers, nbytes=self.outbox.nbytes)
+        reply = replies.outcome(said)
         got = verifier.header(reply, may_alias=self.prepared.may_alias)
         _flag_strides(verifier, got, reply)
         return reply

@@ -1,5 +1,6 @@
 """The torch side of `layout`: trees of tensors to and from shared memory. Runs in runners only."""
 
+import ctypes
 import mmap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,13 +9,26 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kernelevolve.evaluation.layout import ITEM_SIZES, Layout, Leaf, Tree, contiguous, packed
+from kernelevolve.evaluation.layout import (
+    ITEM_SIZES,
+    Layout,
+    Leaf,
+    Tree,
+    contiguous,
+    guarded,
+    packed,
+    unused_pages,
+)
 
 DTYPES: dict[str, torch.dtype] = {
     name: getattr(torch, name) for name in ITEM_SIZES if hasattr(torch, name)
 }
 NAMES = {dtype: name for name, dtype in DTYPES.items()}
 HUGE_PAGE = 2 << 20
+MOST_GUARDED = 8192
+"""Every guard splits a mapping, and a process may have some ten thousands."""
+LIBC = ctypes.CDLL(None)
+LIBC.mprotect.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
 
 
 class Unsupported(Exception):
@@ -84,13 +98,16 @@ def unflatten(tree: Tree, tensors: Sequence[Tensor]) -> Any:
             raise Unsupported(f"not a tree: {tree}")
 
 
-def layout_of(tree: Tree, tensors: Sequence[Tensor], *, keep_strides: bool) -> Layout:
+def layout_of(
+    tree: Tree, tensors: Sequence[Tensor], *, keep_strides: bool, sides: int | None = None
+) -> Layout:
     """Where the tensors would lie in one block.
 
     Args:
         tree: what `flatten` gave.
         tensors: what `flatten` gave.
         keep_strides: as they are, instead of row-major.
+        sides: for `guarded`; without it they lie side by side.
     """
     specs = []
     for tensor in tensors:
@@ -99,7 +116,7 @@ def layout_of(tree: Tree, tensors: Sequence[Tensor], *, keep_strides: bool) -> L
         shape = tuple(tensor.shape)
         stride = tuple(tensor.stride()) if keep_strides else contiguous(shape)
         specs.append((NAMES[tensor.dtype], shape, stride))
-    return Layout(tree, packed(specs))
+    return Layout(tree, packed(specs) if sides is None else guarded(specs, sides))
 
 
 @dataclass
@@ -122,6 +139,12 @@ class Memory:
     def holds(self, tensor: Tensor) -> bool:
         """Whether the tensor's storage lies in it."""
         return self.base <= tensor.untyped_storage().data_ptr() < self.base + len(self.buffer)
+
+    def guard(self, leaves: Sequence[Leaf]) -> None:
+        """From now on, touching a page that holds none of these leaves ends the process."""
+        if len(leaves) <= MOST_GUARDED:
+            for offset, nbytes in unused_pages(leaves, len(self.buffer)):
+                LIBC.mprotect(self.base + offset, nbytes, 0)
 
     def view(self, leaf: Leaf, start: int = 0) -> Tensor:
         """The leaf of the block at `start`, as a tensor over this memory."""

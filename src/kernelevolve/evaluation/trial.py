@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from random import Random
 from statistics import geometric_mean
-from typing import Any
 
 from kernelevolve.core.detector import Detector
 from kernelevolve.core.evaluation import (
@@ -22,13 +21,24 @@ from kernelevolve.core.evaluation import (
 )
 from kernelevolve.core.job import Job, Seeds
 from kernelevolve.core.task import Workload
-from kernelevolve.evaluation import benchmark, lease, physics, probing, report, sandbox, sanitize
+from kernelevolve.evaluation import (
+    benchmark,
+    lease,
+    physics,
+    probing,
+    replies,
+    report,
+    sandbox,
+    sanitize,
+    seeded,
+)
 from kernelevolve.evaluation.census import Watch
 from kernelevolve.evaluation.context import Context
 from kernelevolve.evaluation.pool import Prepared, Refused
 from kernelevolve.evaluation.probe import Probe
 from kernelevolve.evaluation.probes import Suite
 from kernelevolve.evaluation.processes import Ended, Failed, Runner
+from kernelevolve.evaluation.replies import Loaded
 from kernelevolve.evaluation.session import Session
 from kernelevolve.evaluation.verdict import Verdict, ended, judged, on_probe, raised
 
@@ -127,7 +137,9 @@ class Trial:
             self._set_up(runner)
             ask = partial(self._ask_load, build=self.sanitized)
             random = Random(f"{self.job.seed}/sanitizers")
-            self.remarks += sanitize.examine(runner, prepared, ask, random, self._seconds)
+            self.remarks += sanitize.examine(
+                runner, self.sanitized, self.job.candidate, prepared, ask, random, self._seconds
+            )
         except sanitize.Report as report:
             raise Verdict(report.status, report.detector, str(report)) from report
         finally:
@@ -179,15 +191,20 @@ class Trial:
         prepared = self.context.prepared[workload.name]
         context = self.context
         reply = self._ask_load(runner, prepared)
-        if reply["loading"] == "seeded":
-            self._remark_incompatible(prepared, reply["own"])
+        if reply.loading == "seeded":
+            self.incompatible = seeded.differences(prepared, reply.own)
+            self.flags["seeded"] = seeded.FLAG
             context = self.pristine()
             prepared = context.ready(workload)
+            fixed = context.fixed_parameters(workload)
+            if fixed and Detector.STATE_LOADING not in self.job.without:
+                text = f"{self.incompatible}\n{seeded.unseen(fixed)}"
+                raise Verdict(Status.INCOMPATIBLE_STATE, Detector.STATE_LOADING, text)
             reply = self._ask_load(runner, prepared)
         self.suites[workload.name] = context.suites[workload.name]
-        if reply["loading"] == "by_order":
+        if reply.loading == "by_order":
             self.flags["state_by_order"] = "parameters were matched by order and shape, not by name"
-        self.setup_us[workload.name] = float(reply["setup"]) * 1e6
+        self.setup_us[workload.name] = reply.setup * 1e6
         return prepared
 
     def _ask_load(
@@ -196,9 +213,9 @@ class Trial:
         prepared: Prepared,
         state_fd: int | None = None,
         build: Build | None = None,
-    ) -> dict[str, Any]:
+    ) -> Loaded:
         task = self.job.task.model_copy(update={"source": "", "program": None, "captured": None})
-        return runner.ask(
+        reply = runner.ask(
             "load",
             self._seconds,
             [prepared.state_fd if state_fd is None else state_fd],
@@ -210,18 +227,7 @@ class Trial:
             seed=prepared.state_seed,
             mutated=list(prepared.mutated),
         )
-
-    def _remark_incompatible(self, prepared: Prepared, own: object) -> None:
-        entries = dict(prepared.state.tree["dict"])["state"]["dict"]
-        theirs = {k: list(prepared.state.leaves[t["tensor"]].shape) for k, t in entries}
-        mine = own if isinstance(own, dict) else {}
-        differing = sorted(k for k in {*theirs, *mine} if theirs.get(k) != mine.get(k))
-        shown = ", ".join(
-            f"{k}: reference {theirs.get(k, 'has none')}, candidate {mine.get(k, 'has none')}"
-            for k in differing[:12]
-        )
-        self.incompatible = f"the reference's state does not fit ModelNew: {shown}"
-        self.flags["seeded"] = "state could not be loaded; both were constructed under one seed"
+        return replies.loaded(reply)
 
     def _verify(self, runner: Runner, prepared: Prepared) -> None:
         seed = f"{self.job.seed}/{self.job.candidate.id}/{prepared.workload.name}"

@@ -22,25 +22,20 @@ REACHED = re.compile(
 """An exception that says that a limit was reached: processes, descriptors, file size, space."""
 
 
+LONGEST = 20_000
+BEYOND = (
+    ": it touched memory that is not there; before and behind each input lies a page that nothing "
+    "may touch, so keep loops, vector loads and tails within each tensor"
+)
+
+
 class Verdict(Exception):
     """Ends a trial with a status."""
 
     def __init__(self, status: Status, detector: Detector, message: str) -> None:
-        super().__init__(message)
+        super().__init__(message if len(message) <= LONGEST else f"{message[:LONGEST]} …")
         self.status = status
         self.detector = detector
-
-
-MALFORMED = (
-    Malformed,
-    ArithmeticError,
-    AttributeError,
-    LookupError,
-    RecursionError,
-    TypeError,
-    ValueError,
-)
-"""What reading an answer can raise that no harness's runner would send."""
 
 
 @contextmanager
@@ -69,8 +64,8 @@ def judged(incompatible: Callable[[], str]) -> Iterator[None]:
         raise Verdict(Status.WRONG, error.detector, str(error)) from error
     except Broken as error:
         raise Verdict(Status.REJECTED, error.detector, str(error)) from error
-    except MALFORMED as error:
-        text = f"the runner broke the harness's protocol: {error!r}"
+    except Malformed as error:
+        text = f"the runner broke the harness's protocol: {error}"
         raise Verdict(Status.REJECTED, Detector.PROTOCOL, text) from error
 
 
@@ -115,7 +110,8 @@ def ended(error: Ended) -> Verdict:
         )
     if error.code < 0:
         name = signal.Signals(-error.code).name if -error.code in set(signal.Signals) else "?"
-        text = f"killed by signal {-error.code} ({name}){said}"
+        hint = BEYOND if -error.code in (signal.SIGSEGV, signal.SIGBUS) else ""
+        text = f"killed by signal {-error.code} ({name}){hint}{said}"
         return Verdict(Status.CRASHED, Detector.EXIT, text)
     text = f"the process ended itself with exit code {error.code} instead of returning"
     return Verdict(Status.CRASHED, Detector.EXIT, text + said)

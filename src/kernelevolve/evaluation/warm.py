@@ -243,7 +243,7 @@ def _runner(role: str, body: dict[str, Any], control: int, log: int) -> NoReturn
     os.dup2(log, 2)
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     os.chdir("/tmp")  # noqa: S108
-    restrict(Limits.model_validate(body["limits"]), body["cpu_seconds"])
+    restrict(Limits.model_validate(body["limits"]), body["cpu_seconds"], space=body["space"])
     if os.getuid():
         _limit(resource.RLIMIT_NPROC, body["limits"]["processes"])
     confine(frozenset((0, 1, 2, control)))
@@ -251,11 +251,11 @@ def _runner(role: str, body: dict[str, Any], control: int, log: int) -> NoReturn
     os._exit(0)
 
 
-def restrict(limits: Limits, cpu_seconds: int) -> None:
-    """Resource limits of each process of a build or a runner."""
-    pages = int(Path("/proc/self/statm").read_text().split()[0])
-    space = pages * resource.getpagesize() + limits.memory_bytes
-    _limit(resource.RLIMIT_AS, space)
+def restrict(limits: Limits, cpu_seconds: int, *, space: bool = True) -> None:
+    """Resource limits of each process of a build or a runner; `space` bounds addresses too."""
+    if space:
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        _limit(resource.RLIMIT_AS, pages * resource.getpagesize() + limits.memory_bytes)
     _limit(resource.RLIMIT_FSIZE, limits.file_bytes)
     _limit(resource.RLIMIT_CORE, 0)
     _limit(resource.RLIMIT_CPU, cpu_seconds)

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 CAP = 32 << 20
 MAX_FDS = 8
+SHOWN = 200
 
 
 class Closed(Exception):
@@ -43,20 +44,25 @@ class Channel:
         """For `select`."""
         return self.sock.fileno()
 
-    def send(self, body: Mapping[str, Any], fds: Sequence[int] = ()) -> None:
+    def send(
+        self, body: Mapping[str, Any], fds: Sequence[int] = (), timeout: float | None = None
+    ) -> None:
         """Send one message.
 
         Raises:
             Closed: the other side is gone.
+            Expired: it did not take the message within `timeout` seconds.
         """
         payload = json.dumps(body, separators=(",", ":")).encode()
         data = len(payload).to_bytes(4, "little") + payload
         rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
         try:
-            self.sock.settimeout(None)
+            self.sock.settimeout(timeout)
             sent = self.sock.sendmsg([data], rights)
             if sent < len(data):
                 self.sock.sendall(data[sent:])
+        except TimeoutError as error:
+            raise Expired from error
         except OSError as error:
             raise Closed(str(error)) from error
 
@@ -74,9 +80,9 @@ class Channel:
         if length > self._cap:
             raise Malformed(f"a message of {length} bytes; at most {self._cap} are taken")
         try:
-            body = json.loads(self._exactly(length, deadline, fds))
+            body = _parsed(self._exactly(length, deadline, fds))
         except (ValueError, RecursionError) as error:
-            raise Malformed(f"not JSON: {error}") from error
+            raise Malformed(f"not JSON: {str(error)[:SHOWN]}") from error
         if not isinstance(body, dict):
             raise Malformed(f"not a JSON object but {type(body).__name__}")
         return Received(body, fds)
@@ -110,6 +116,14 @@ class Channel:
     def close(self) -> None:
         """Close this end."""
         self.sock.close()
+
+
+def _parsed(payload: bytes) -> Any:
+    """JSON; halves of surrogate pairs, which nothing else could write down, become `?`."""
+    body = json.loads(payload)
+    if b"\\ud" in payload.lower():
+        body = json.loads(json.dumps(body, ensure_ascii=False).encode(errors="replace"))
+    return body
 
 
 def pair() -> tuple[socket.socket, socket.socket]:
