@@ -19,6 +19,10 @@ from kernelevolve.evaluation.verify import Reference, Verifier, Yardstick, measu
 
 FROM_ONE_SET = 2.0
 """Sequential sums and sums in blocks differ by up to 1.6 times the budget of a single set."""
+HONEST_ULPS = {"float64": 16.0, "float32": 16.0}
+"""Equal terms round alike, so a sum of them in another order is off by this many units in the last
+place of its row, however lucky the reference is. Sixteen bits are off by ten times the budget made
+of it; outputs of sixteen bits are sums in more, rounded once."""
 TOOTHLESS = 0.1
 BEYOND = 4.0
 """What must be told apart differs by this many budgets."""
@@ -129,7 +133,8 @@ class Bench:
         own = answers.yardsticks([expected], [native])
         moved = adversarial.jitter(self.prepared.inputs, self.domains, made, random)
         near = self.oracle(moved, native)
-        yardsticks = [_wider(_conditioned(*one)) for one in zip(expected, near, own, strict=True)]
+        judged = zip(expected, near, own, strict=True)
+        yardsticks = [_wider(_conditioned(*one), one[0]) for one in judged]
         if self._toothless(expected, yardsticks):
             raise Skipped("rounding of the inputs alone moves the outputs as much as they are")
         return Probe(plan, self.prepared.inputs, made, expected, yardsticks)
@@ -164,13 +169,20 @@ def _check_defined(probe: Reference, natural: Reference) -> None:
         raise Skipped("the reference overflows in its own precision")
 
 
-def _wider(measured: Yardstick) -> Yardstick:
+def _wider(measured: Yardstick, reference: Reference) -> Yardstick:
     """One set of inputs tells less of the reference's error than the pool does."""
-    return replace(
+    found = replace(
         measured,
         rms=FROM_ONE_SET * measured.rms,
         maximum=FROM_ONE_SET * measured.maximum,
         relative=FROM_ONE_SET * measured.relative,
+    )
+    ulps = HONEST_ULPS.get(reference.base, 0.0)
+    if reference.oracle is None or not ulps or not reference.ulps.size:
+        return found
+    rms = float(np.sqrt(np.mean(reference.ulps**2)))
+    return found.wider(
+        Yardstick(found.oracle, ulps * rms, ulps * float(reference.ulps.max()), ulps)
     )
 
 
