@@ -203,7 +203,8 @@ class Context:
         runner = self.runner(kind)
         self._install(kind, runner, prepared)
         random = Random(f"{self.seed}/{kind}/{workload.name}")
-        session = Session.open(runner, self.task, prepared, random, COMPILE_SECONDS)
+        fresh = self.suites[workload.name].fresh
+        session = Session.open(runner, self.task, prepared, random, COMPILE_SECONDS, fresh)
         session.attach()
         session.verify(1)
         session.lenient = True

@@ -12,6 +12,7 @@ from kernelevolve.core.detector import Detector
 from kernelevolve.evaluation import adversarial, linear, mutation, placement
 from kernelevolve.evaluation.adversarial import Generator
 from kernelevolve.evaluation.bench import Bench, is_ambiguous_at_ties
+from kernelevolve.evaluation.fresh import Fresh
 from kernelevolve.evaluation.probe import Plan, Probe, Skipped
 from kernelevolve.evaluation.processes import Ended, Failed, Late
 from kernelevolve.evaluation.wire import Malformed
@@ -34,6 +35,7 @@ class Suite:
 
     def __post_init__(self) -> None:
         self.plans = _plans()
+        self.fresh = Fresh(self.bench)
         self._few = self.plans
         if self.large:
             secret = Random(f"{self.bench.seed}/few")
