@@ -142,7 +142,12 @@ class Context:
             ).run()
             self.prepared[name] = made
             bench = Bench(
-                made, self.task, self.seed, lambda: self.runner("reference"), self.perturb
+                made,
+                self.task,
+                self.seed,
+                lambda: self.runner("reference"),
+                self.perturb,
+                self.works[name].selects,
             )
             self.suites[name] = Suite(bench)
             for finding in made.findings:

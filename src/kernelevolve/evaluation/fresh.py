@@ -80,13 +80,17 @@ class Crossing:
 
     def cross(self, change: Change, random: Random, *contents: Array) -> None:
         """Change all of `contents`, which are alike, at the same secret places."""
-        shift = random.getrandbits(30)
-        other = self._contents[random.randrange(len(self._contents))]
-        for field in self._fields:
-            places = (change[field.count] + shift) % field.count
-            values = field.of(other)[places]
-            for content in contents:
-                field.of(content)[places] = values
+        shift, first = random.getrandbits(30), random.randrange(len(self._contents))
+        for other in (*self._contents[first:], *self._contents[:first]):
+            moved = False
+            for field in self._fields:
+                places = (change[field.count] + shift) % field.count
+                values = field.of(other)[places]
+                moved |= not np.array_equal(values, field.of(contents[0])[places])
+                for content in contents:
+                    field.of(content)[places] = values
+            if moved:
+                return
 
 
 @dataclass

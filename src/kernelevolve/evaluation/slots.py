@@ -8,6 +8,9 @@ from kernelevolve.evaluation.fresh import Crossing
 from kernelevolve.evaluation.layout import Array
 from kernelevolve.evaluation.pool import Prepared
 
+AT_FIRST = 3
+"""Sets are few: a slot's first fresh contents are crossed so often, to be like no other's."""
+
 
 class Slots:
     """Shared memory with one set of inputs in each slot, in a secret order."""
@@ -83,9 +86,11 @@ class Slots:
         crossing = self._crossing
         change = crossing.prepare(self._random)
         for slot in (number % len(self) for number in range(start, start + count)):
-            if slot not in self._fresh:
-                self._fresh[slot] = self.values(slot).copy()
-            crossing.cross(change, self._random, self._fresh[slot], self.part(slot))
+            times = 1 if slot in self._fresh else AT_FIRST
+            mine = self._fresh[slot] if slot in self._fresh else self.values(slot).copy()
+            self._fresh[slot] = mine
+            for _ in range(times):
+                crossing.cross(change, self._random, mine, self.part(slot))
 
     def part(self, slot: int) -> Array:
         """A slot's memory."""
