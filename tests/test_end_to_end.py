@@ -77,7 +77,7 @@ def command(*words: str | Path) -> subprocess.CompletedProcess[str]:
 def test_an_unseen_kernelbench_file_ends_confirmed_and_exports_itself(tmp_path: Path) -> None:
     task, store = tmp_path / "unseen.py", tmp_path / "store"
     task.write_text(UNSEEN)
-    done = command("optimize", task, "--nodes", "4", "--store", store, "--json")
+    done = command("optimize", task, "--nodes", "4", "--confirm", "1", "--store", store, "--json")
     assert done.returncode == 0, done.stderr
     summary = json.loads(done.stdout)
     assert summary["best"]["confirmed"]

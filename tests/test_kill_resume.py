@@ -19,6 +19,7 @@ pytestmark = [pytest.mark.needs_gxx, pytest.mark.needs_sandbox, pytest.mark.long
 
 KILLS = 20
 NODES = 14
+SHORT = ("--nodes", str(NODES), "--confirm", "1")
 GONE_SECONDS = 20.0
 TASK = """
 import torch
@@ -94,7 +95,7 @@ def test_killed_at_twenty_moments_a_run_ends_as_if_it_had_not_been(tmp_path: Pat
     chance = random.Random()
     task, store = tmp_path / "task.py", tmp_path / "store"
     task.write_text(TASK)
-    first = command(store, "optimize", str(task), "--run", "r", "--nodes", str(NODES))
+    first = command(store, "optimize", str(task), "--run", "r", *SHORT)
     again = command(store, "resume", "r")
     begun = False
     for _ in range(KILLS):

@@ -9,6 +9,7 @@ from kernelevolve.core.candidate import Candidate, Move, SourceFile, Usage
 from kernelevolve.core.evaluation import Evaluation, Stage, Status
 from kernelevolve.core.events import (
     EVENT,
+    Admitted,
     Command,
     Confirmed,
     Evaluated,
@@ -19,6 +20,7 @@ from kernelevolve.core.events import (
     Selected,
 )
 from kernelevolve.core.graph import Graph, is_ok
+from kernelevolve.core.job import Admission
 from kernelevolve.testing.journals import passed, proposed, random_journal, refused, started
 
 journals = st.builds(
@@ -105,6 +107,38 @@ def test_best_is_the_highest_score_until_something_is_confirmed():
     assert graph.best.number == 3
 
 
+def measured(score: float, low: float, high: float) -> Evaluation:
+    verdict = passed(score, Stage.CONFIRM)
+    ends = {"low": low, "high": high}
+    timings = tuple(t.model_copy(update=ends) for t in verdict.timings)
+    return verdict.model_copy(update={"timings": timings})
+
+
+@pytest.mark.parametrize("order", [(1, 2), (2, 1)])
+def test_of_the_confirmed_the_best_is_at_least_the_fastest(order):
+    graph = graph_of(9.0, 9.0)
+    steady, uncertain = order
+    graph.apply(confirmed(steady, measured(2.0, 1.9, 2.1)))
+    graph.apply(confirmed(uncertain, measured(3.0, 1.5, 6.0)))
+    assert graph.best.number == steady
+
+
+@pytest.mark.parametrize("order", [(1, 2), (2, 1)])
+def test_without_intervals_the_confirmed_are_compared_by_their_scores(order):
+    graph = graph_of(9.0, 9.0)
+    for number, score in zip(order, (2.0, 3.0), strict=True):
+        verdict = passed(score, Stage.CONFIRM).model_copy(update={"timings": ()})
+        graph.apply(confirmed(number, verdict))
+    assert graph.best.number == order[1]
+
+
+def test_a_final_check_that_timed_nothing_comes_last():
+    graph = graph_of(9.0, 9.0)
+    graph.apply(confirmed(1, Evaluation(status=Status.OK, stage=Stage.VERIFY)))
+    graph.apply(confirmed(2, passed(0.5, Stage.CONFIRM)))
+    assert graph.best.number == 2
+
+
 def test_a_refuted_node_is_never_the_best():
     graph = graph_of(1.5, 3.0)
     graph.apply(confirmed(2, refused(Status.WRONG, Stage.CONFIRM)))
@@ -130,7 +164,7 @@ def test_quarantine_takes_the_descendants_along():
     graph = graph_of(1.0, 2.0, 3.0)
     graph.apply(Quarantined(at=100, number=2, reason="read the clock"))
     assert [n.number for n in graph.scored] == [1]
-    assert "#2" in graph.nodes[3].quarantined
+    assert graph.nodes[3].quarantined == "descends from #2: read the clock"
     assert not is_ok(graph.nodes[3])
 
 
@@ -161,6 +195,27 @@ def test_the_same_source_shares_the_verdict_whenever_it_is_proposed():
     for number in (3, 4):
         assert graph.nodes[number].quarantined == "same source as #2: read the clock"
     assert graph.by_candidate[graph.nodes[4].proposal.candidate] == 2
+
+
+def test_a_source_that_was_first_proposed_elsewhere_is_guilty_of_a_repetition():
+    graph = graph_of(1.0)
+    for number in (2, 3):
+        graph.apply(Selected(at=100, number=number, move=Move()))
+    graph.apply(proposed(2, "source 1", at=100))
+    graph.apply(Quarantined(at=100, number=2, reason="read the clock"))
+    graph.apply(proposed(3, "source 1", at=100))
+    for number in (1, 3):
+        assert graph.nodes[number].quarantined == "same source as #2: read the clock"
+
+
+def test_what_a_guilty_node_proposes_later_is_guilty_wherever_it_is():
+    graph = graph_of(1.0)
+    graph.apply(Selected(at=100, number=2, move=Move()))
+    graph.apply(Command(at=100, verb="quarantine", number=2))
+    assert graph.nodes[2].quarantined == "a person's decision"
+    graph.apply(proposed(2, "source 1", at=100))
+    assert graph.nodes[1].quarantined == "same source as #2: a person's decision"
+    assert graph.best is None
 
 
 def test_a_source_is_not_guilty_of_its_nodes_parents():
@@ -221,6 +276,9 @@ def test_commands_and_resume():
     assert graph.paused
     assert graph.stop_wanted
     assert graph.hints == ["use tiles"]
+    graph.apply(Command(at=100, verb="resume"))
+    assert not graph.paused
+    graph.apply(Command(at=100, verb="pause"))
     graph.apply(RunStopped(at=100, reason="command"))
     assert graph.stopped_by == "command"
     graph.apply(RunResumed(at=200, config={"nodes": 3}))
@@ -228,6 +286,64 @@ def test_commands_and_resume():
     assert not graph.stop_wanted
     assert graph.stopped_by is None
     assert graph.config == {"nodes": 3}
+
+
+def test_a_run_begins_with_what_was_asked_for():
+    graph = Graph.fold([started(100.0, {"nodes": 30})])
+    assert graph.task.name == "made_up"
+    assert graph.target.arch == "x86_64"
+    assert graph.config == {"nodes": 30}
+    assert graph.started_at == 100.0
+    assert not graph.paused
+    assert not graph.stop_wanted
+    assert graph.best is None
+    assert graph.admission is None
+    graph.apply(Admitted(at=101.0, admission=Admission(admitted=True, memory_bytes=7)))
+    assert graph.admission.memory_bytes == 7
+
+
+def test_nodes_are_open_until_they_end_in_one_of_many_ways():
+    graph = graph_of(1.0)
+    for number in (2, 3, 4, 5):
+        graph.apply(Selected(at=100, number=number, move=Move()))
+    graph.apply(proposed(2, "idea", at=100))
+    graph.apply(Failed(at=100, number=3, message="no idea"))
+    graph.apply(Evaluated(at=100, number=4, evaluation=refused(Status.WRONG)))
+    assert [n.number for n in graph.open] == [2, 5]
+    assert graph.by_status() == {"ok": 1, "open": 2, "failed": 1, "wrong": 1}
+    assert graph.nodes[3].failure == "no idea"
+    assert [n.number for n in graph if is_ok(n)] == [1]
+
+
+def test_pins_are_kept_and_a_pin_of_nothing_is_not():
+    graph = graph_of(1.0, 2.0)
+    graph.apply(Command(at=100, verb="pin", number=2))
+    graph.apply(Command(at=100, verb="pin"))
+    graph.apply(Command(at=100, verb="ban"))
+    assert graph.pinned == {2}
+    assert graph.banned == set()
+
+
+def test_what_is_no_event_is_refused_and_not_counted():
+    graph = graph_of(1.0)
+    length = graph.length
+    with pytest.raises(TypeError, match="not an event: 'gossip'"):
+        graph.apply("gossip")
+    assert graph.length == length
+
+
+def test_elapsed_is_the_time_up_to_the_last_event_of_the_run_itself():
+    assert Graph().elapsed == 0.0
+    graph = Graph.fold([started(100.0), _open(130.0)])
+    graph.apply(Command(at=900.0, verb="hint", text="later"))
+    assert graph.elapsed == 30.0
+
+
+def test_a_clock_that_was_set_back_takes_no_time_away_and_adds_none():
+    graph = Graph.fold([started(100.0), _open(40.0)])
+    assert graph.seconds(50.0) == 0.0
+    graph.apply(RunResumed(at=200.0, config={}))
+    assert graph.seconds(210.0) == 10.0
 
 
 def test_time_counts_sessions_and_neither_pauses_between_them_nor_others_commands():
@@ -258,6 +374,10 @@ def test_usage_adds_up():
     graph = graph_of(1.0, 2.0)
     graph.apply(confirmed(2, passed(2.0, Stage.CONFIRM).model_copy(update={"device_seconds": 3.0})))
     assert graph.usage == Usage(seconds=0.2, device_seconds=3.0)
+    verdict = refused(Status.WRONG).model_copy(update={"device_seconds": 0.5})
+    graph.apply(Selected(at=100, number=3, move=Move()))
+    graph.apply(Evaluated(at=100, number=3, evaluation=verdict))
+    assert graph.usage.device_seconds == 3.5
 
 
 def test_siblings_and_ancestors():

@@ -1,3 +1,6 @@
+from dataclasses import dataclass, field, replace
+from itertools import repeat
+from random import Random
 from types import SimpleNamespace
 
 import numpy as np
@@ -7,7 +10,10 @@ from kernelevolve.core.evaluation import Build
 from kernelevolve.core.target import Bandwidth, Peaks, TargetSpec
 from kernelevolve.core.task import Workload
 from kernelevolve.evaluation import benchmark, physics
+from kernelevolve.evaluation.benchmark import MAX_CALLS, MIN_US, SPOT_TRIES, TRIES, Plan, Samples
 from kernelevolve.evaluation.physics import Work
+from kernelevolve.evaluation.session import BUSY
+from kernelevolve.evaluation.window import Window
 
 GENERATOR = np.random.default_rng(1)
 SPEC = TargetSpec(
@@ -43,6 +49,7 @@ def test_noise_common_to_a_round_does_not_widen_the_interval():
 
 def test_a_baseline_that_differs_from_itself_is_noise():
     assert benchmark.noise({"eager": [100.0], benchmark.AGAIN: [110.0]}) == pytest.approx(0.1)
+    assert benchmark.noise({"eager": [100.0], benchmark.AGAIN: [90.0]}) == pytest.approx(0.1)
     assert benchmark.noise({"eager": [100.0]}) == 0.0
 
 
@@ -78,15 +85,274 @@ def test_diagnosis_names_the_binding_limit(work, us, limit):
     assert "µs" in found.sentence
 
 
-def test_a_noisy_machine_leaves_an_interval_above_nothing():
-    record = benchmark.timing(
-        SimpleNamespace(prepared=SimpleNamespace(workload=Workload(name="w"))),
-        [10.0, 11.0, 12.0],
-        {"eager": [20.0, 21.0, 22.0]},
+def record(candidate, baselines, noise):
+    workload = Workload(name="small", held_out=True)
+    return benchmark.timing(
+        SimpleNamespace(prepared=SimpleNamespace(workload=workload)),
+        candidate,
+        baselines,
         warm=True,
-        setup_us=0.0,
-        first_us=0.0,
-        memory=0,
-        noise=3.0,
+        setup_us=5.0,
+        first_us=6.0,
+        memory=7,
+        noise=noise,
     )
-    assert 0 < record.low < record.speedup < record.high
+
+
+def test_a_noisy_machine_leaves_an_interval_above_nothing():
+    found = record([10.0, 11.0, 12.0], {"eager": [20.0, 21.0, 22.0]}, noise=3.0)
+    assert 0 < found.low < found.speedup < found.high
+
+
+def test_the_record_of_a_workload(monkeypatch):
+    monkeypatch.setattr(benchmark.os, "getloadavg", lambda: (0.5, 1.5, 2.5))
+    found = record([10.0, 10.0], {"eager": [30.0, 30.0], "compile": [20.0, 20.0]}, noise=0.25)
+    assert (found.workload, found.held_out) == ("small", True)
+    assert found.samples_us == (10.0, 10.0)
+    assert found.baselines_us == {"eager": (30.0, 30.0), "compile": (20.0, 20.0)}
+    assert (found.low, found.speedup, found.high) == (1.6, 2.0, 2.5)
+    assert (found.setup_us, found.first_call_us, found.memory_bytes) == (5.0, 6.0, 7)
+    assert found.warm
+    assert found.load == 0.5
+
+
+def test_an_interval_wider_than_the_noise_stays_as_it_is():
+    found = record([100.0, 200.0], {"eager": [300.0, 300.0]}, noise=0.1)
+    assert (found.low, found.speedup, found.high) == (1.5, 2.0, 3.0)
+
+
+def test_resampling_draws_every_round_of_both_sides():
+    ours = benchmark.paired([100.0, 200.0], {"eager": [300.0] * 3})
+    assert (ours.low, ours.value, ours.high) == (1.5, 2.0, 3.0)
+    theirs = benchmark.paired([100.0] * 3, {"eager": [200.0, 400.0]})
+    assert (theirs.low, theirs.value, theirs.high) == (2.0, 3.0, 4.0)
+
+
+def test_the_interval_is_that_of_95_percent_of_medians():
+    values = 1000 + 10 * GENERATOR.standard_normal(400)
+    found = benchmark.paired([1000.0] * 7, {"eager": values})
+    error_of_a_median = 1.2533 * 10 / 400**0.5 / 1000
+    assert (found.high - found.low) / (2 * 1.96 * error_of_a_median) == pytest.approx(1, abs=0.3)
+
+
+@pytest.mark.parametrize(
+    ("own", "us", "expected"),
+    [
+        (1000.0, 1000.0, False),
+        (700.0, 1000.0, False),
+        (699.0, 1000.0, True),
+        (1300.0, 1000.0, False),
+        (200.0, 400.0, False),
+        (199.0, 400.0, True),
+        (10.0, 100.0, False),
+    ],
+)
+def test_clocks_disagree_where_the_runner_claims_far_less(own, us, expected):
+    samples = Samples({"candidate": [us, us, 9e9]}, {"candidate": [own, own, 9e9]})
+    assert samples.clocks_disagree("candidate") is expected
+
+
+PLAN = Plan(window_us=1000.0, rounds=6, budget_seconds=1.0, least=2, hopeless=4.0, spots=0)
+
+
+def test_the_number_of_calls_fills_a_window_and_is_secret():
+    counts = {benchmark.calls_for(10.0, PLAN, Random(seed)) for seed in range(200)}
+    assert 75 <= min(counts) < 80
+    assert 120 < max(counts) <= 125
+    assert {benchmark.calls_for(700.0, PLAN, Random(seed)) for seed in range(50)} == {1}
+    assert {benchmark.calls_for(500.0, PLAN, Random(seed)) for seed in range(50)} == {2}
+    assert {benchmark.calls_for(1000.0 / 1.5, PLAN, Random(seed)) for seed in range(50)} == {1, 2}
+    assert benchmark.calls_for(1e6, PLAN, Random(1)) == 1
+
+
+def test_a_call_of_no_time_fills_no_endless_window():
+    assert benchmark.calls_for(0.0, PLAN, Random(1)) == MAX_CALLS
+    assert benchmark.calls_for(-5.0, PLAN, Random(1)) == MAX_CALLS
+
+
+@dataclass
+class Stand:
+    """In a session's place: calls of a known time, and a log that several may share."""
+
+    name: str = "candidate"
+    us: list[float] = field(default_factory=lambda: [10.0])
+    own: list[float] | None = None
+    busy: object = field(default_factory=lambda: repeat(0.0))
+    seen: object = field(default_factory=lambda: repeat(True))
+    lenient: bool = False
+    log: list[tuple] = field(default_factory=list)
+    slots: tuple = (0, 1, 2)
+
+    def __post_init__(self):
+        self.random = Random(7)
+
+    def note(self, what, *more):
+        self.log.append((self.name, what, *more))
+
+    def calibrate(self):
+        self.note("calibrate")
+
+    def window(self, count, *, twice=False):
+        number = sum(entry[:2] == (self.name, "window") for entry in self.log)
+        self.note("window", count, twice)
+        own = self.us if self.own is None else self.own
+        busy = 0.0 if number < 2 else next(self.busy)
+        return Window(self.us[min(number, len(self.us) - 1)], own[min(number, len(own) - 1)], busy)
+
+    def spot(self, count):
+        self.note("spot", count)
+        return next(self.seen)
+
+    def unseen(self, windows):
+        self.note("unseen", windows)
+
+    def did(self, what):
+        return [entry[2:] for entry in self.log if entry[:2] == (self.name, what)]
+
+    def timed(self):
+        """Windows after the two that warm up."""
+        return self.did("window")[2:]
+
+
+@pytest.mark.parametrize(
+    ("us", "own", "estimate", "least"),
+    [
+        ([100.0, 40.0], [90.0, 30.0], 40.0, 7),
+        ([40.0, 100.0], [30.0, 90.0], 40.0, 18),
+        ([40.0, 100.0], [200.0, 60.0], 60.0, 3),
+        ([0.0, 0.0], [0.0, 0.0], MIN_US, MAX_CALLS),
+    ],
+)
+def test_warming_up_touches_every_slot_and_estimates_a_call(us, own, estimate, least):
+    stand = Stand(us=us, own=own)
+    assert benchmark.warm_up(stand, PLAN) == estimate
+    assert [entry[1] for entry in stand.log] == ["calibrate", "window", "window"]
+    first, second = (count for count, _ in stand.did("window"))
+    assert first == 3
+    assert least <= second <= least * 5 / 3 + 1
+
+
+def samples_of(*stands, plan=PLAN, **options):
+    return benchmark.measure({stand.name: stand for stand in stands}, plan, **options)
+
+
+def test_each_subject_has_one_sample_of_each_round():
+    candidate, eager = Stand(us=[10.0, 10.0, 11.0, 12.0], own=[9.0]), Stand("eager", [20.0])
+    samples = samples_of(candidate, eager)
+    assert samples.us == {"candidate": [11.0, 12.0, 12.0, 12.0, 12.0, 12.0], "eager": [20.0] * 6}
+    assert samples.own == {"candidate": [9.0] * 6, "eager": [20.0] * 6}
+    assert samples.busy == 0
+    assert all(75 <= count <= 125 for count, _ in candidate.timed())
+    assert all(37 <= count <= 63 for count, _ in eager.timed())
+    assert len({count for count, _ in candidate.timed()}) > 1
+
+
+def test_a_sample_is_never_nothing():
+    assert samples_of(Stand(us=[10.0, 10.0, -3.0])).us["candidate"] == [MIN_US] * 6
+
+
+def test_the_last_window_of_each_is_looked_at_twice():
+    stands = Stand(), Stand("eager")
+    samples_of(*stands)
+    for stand in stands:
+        assert [twice for _, twice in stand.timed()] == [False] * 5 + [True]
+
+
+def test_each_subject_comes_first_in_its_turn():
+    log = []
+    samples_of(*(Stand(name, log=log) for name in "ABC"), plan=replace(PLAN, rounds=5))
+    order = "".join(entry[0] for entry in log if entry[1] == "window")
+    assert order == "AABBCC" + "ABC" + "BCA" + "CAB" + "ABC" + "BCA"
+
+
+@pytest.mark.parametrize(
+    ("budget_ms", "eager_us", "every", "rounds", "of_eager"),
+    [
+        (100, 10.0, None, 6, 6),
+        (8, 10.0, None, 4, 4),
+        (8, 10.0, {"eager": 2}, 5, 3),
+        (12, 3000.0, None, 3, 3),
+        (0, 10.0, None, 2, 2),
+    ],
+)
+def test_rounds_are_cut_to_the_budget_of_time(budget_ms, eager_us, every, rounds, of_eager):
+    plan = replace(PLAN, budget_seconds=budget_ms / 1e3)
+    samples = samples_of(Stand(), Stand("eager", [eager_us]), plan=plan, every=every)
+    assert {name: len(us) for name, us in samples.us.items()} == {
+        "candidate": rounds,
+        "eager": of_eager,
+    }
+
+
+@pytest.mark.parametrize(("us", "rounds"), [(39.0, 6), (40.0, 6), (41.0, 2)])
+def test_what_has_no_hope_is_measured_briefly(us, rounds):
+    samples = samples_of(Stand(us=[us]), Stand("eager", [90.0]), best_us=10.0)
+    assert len(samples.us["candidate"]) == rounds
+
+
+def test_windows_are_stopped_midway_and_those_of_a_verified_baseline_are_not():
+    candidate, eager = Stand(), Stand("eager", lenient=True)
+    samples = samples_of(candidate, eager, plan=replace(PLAN, spots=3))
+    assert len(candidate.did("spot")) == 3
+    assert all(75 <= count <= 125 for (count,) in candidate.did("spot"))
+    assert eager.did("spot") == []
+    assert candidate.did("unseen") == []
+    assert len(samples.us["candidate"]) == 6
+
+
+def test_stopped_windows_lie_in_rounds_that_are_not_known_beforehand():
+    places = set()
+    for seed in range(40):
+        stand = Stand()
+        stand.random = Random(seed)
+        samples_of(stand, plan=replace(PLAN, spots=1))
+        places.add([entry[1] for entry in stand.log[3:]].index("spot"))
+    assert places == set(range(6))
+
+
+def test_a_window_in_which_no_call_was_seen_to_end_is_tried_again():
+    stand = Stand(seen=iter([False, False, True]))
+    samples_of(stand, plan=replace(PLAN, spots=1))
+    assert len(stand.did("spot")) == 3
+    assert stand.did("unseen") == []
+
+
+def test_a_call_that_can_never_be_seen_to_end_is_objected_to():
+    stand = Stand(seen=repeat(False))
+    samples_of(stand, plan=replace(PLAN, spots=1))
+    assert len(stand.did("spot")) == SPOT_TRIES
+    assert stand.did("unseen") == [(SPOT_TRIES,)]
+
+
+def test_a_window_that_was_disturbed_is_repeated_and_the_quietest_counts():
+    us = [10.0, 10.0, 31.0, 32.0, 33.0, 34.0]
+    busy = iter([0.5, 0.3, 0.4, 0.6])
+    stand = Stand(us=us, busy=busy)
+    samples = samples_of(stand, plan=replace(PLAN, rounds=1, least=1))
+    assert len(stand.timed()) == TRIES
+    assert samples.us["candidate"] == [32.0]
+    assert samples.busy == 1
+
+
+def test_of_equally_disturbed_windows_the_first_counts():
+    us = [10.0, 10.0, 31.0, 32.0, 33.0, 34.0]
+    samples = samples_of(Stand(us=us, busy=repeat(0.5)), plan=replace(PLAN, rounds=1, least=1))
+    assert samples.us["candidate"] == [31.0]
+
+
+def test_a_quiet_window_is_taken_at_once():
+    us = [10.0, 10.0, 31.0, 32.0, 33.0]
+    stand = Stand(us=us, busy=iter([0.5, BUSY]))
+    samples = samples_of(stand, plan=replace(PLAN, rounds=1, least=1))
+    assert samples.us["candidate"] == [32.0]
+    assert samples.busy == 0
+
+
+def test_a_final_check_is_no_briefer_than_the_search():
+    for name in ("rounds", "budget_seconds", "least", "spots"):
+        assert getattr(benchmark.CONFIRM, name) > getattr(benchmark.SEARCH, name)
+
+
+def test_cached_baselines_were_timed_in_windows_of_the_same_length():
+    plans = benchmark.SEARCH, benchmark.BASELINE, benchmark.CONFIRM
+    assert len({plan.window_us for plan in plans}) == 1

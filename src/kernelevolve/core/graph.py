@@ -288,8 +288,6 @@ class Graph:
             return
         self.quarantines[guilty] = event
         self._change(guilty, quarantined=event.reason, quarantined_for=guilty)
-        for child in self.children.get(guilty, ()):
-            self._taint(child, guilty, f"descends from #{guilty}")
         self._condemn_source(guilty)
 
     def _condemn_source(self, guilty: int) -> None:
@@ -336,9 +334,8 @@ class Graph:
 
 
 def _at_least(node: Node) -> tuple[float, float]:
-    confirmation = node.confirmation
-    score = (confirmation.score if confirmation else None) or 0.0
-    interval = confirmation.interval if confirmation else None
+    assert node.confirmation is not None
+    score, interval = node.confirmation.score or 0.0, node.confirmation.interval
     return (interval[0] if interval else score), score
 
 

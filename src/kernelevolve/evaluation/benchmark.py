@@ -64,7 +64,7 @@ def calls_for(us: float, plan: Plan, random: Random) -> int:
     wanted = plan.window_us / max(us, MIN_US)
     if wanted < 1.5:
         return 1
-    return max(1, min(MAX_CALLS, round(wanted * random.uniform(0.75, MOST_OF_WINDOW))))
+    return min(MAX_CALLS, round(wanted * random.uniform(0.75, MOST_OF_WINDOW)))
 
 
 def warm_up(session: Session, plan: Plan) -> float:

@@ -33,8 +33,10 @@ COMPILER = ("torch._dynamo", "torch._inductor.compile_fx")
 COMPILING = {
     "TORCHINDUCTOR_COMPILE_THREADS": "1",
     "TORCHINDUCTOR_CPP_CACHE_PRECOMPILE_HEADERS": "0",
+    "TORCHINDUCTOR_VEC_ISA_OK": "1",
 }
-"""One compiler at a time and nothing that outlives it, for whoever calls `torch.compile`."""
+"""For whoever calls `torch.compile`: one compiler at a time, nothing that outlives it, and no
+trial builds of vector instructions (a quarter of a second each): the processor's flags say them."""
 PRELOAD = ("torch", "kernelevolve.registry", "kernelevolve.evaluation.reference")
 
 

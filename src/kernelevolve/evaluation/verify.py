@@ -228,8 +228,8 @@ def _check_exact(reference: Reference, values: Array, name: str) -> None:
 
 def rows(array: Array) -> Array:
     """As a matrix whose rows share a scale: along the last dimension."""
-    width = array.shape[-1] if array.ndim > 1 else array.size
-    return array.reshape(-1, max(width, 1)) if array.size else array.reshape(0, 1)
+    width = array.shape[-1] if array.ndim else 1
+    return array.reshape(-1, width) if array.size else array.reshape(0, 1)
 
 
 def ulp(scale: Array, dtype: str) -> Array:
@@ -268,7 +268,7 @@ def _check_close(
         error = _error(got[part], oracle[part], native[part])
         flat = error.ravel()
         total += float(np.dot(flat, flat))
-        ratio = error.max(axis=1) / allowed[part]
+        ratio = _in_budgets(error.max(axis=1), allowed[part])
         largest = max(largest, float(ratio.max(initial=0.0)))
         if not largest <= 1.0:
             off = ~(error <= allowed[part, None])
@@ -279,10 +279,11 @@ def _check_close(
     rms = sqrt(total / max(1, oracle.size))
     least = float(np.sqrt(np.mean(floor**2))) if floor.size else 0.0
     budget = max(tolerance.rms * yardstick.rms, least)
-    share = rms / budget if budget else (0.0 if rms == 0 else float("inf"))
+    share = float(_in_budgets(rms, budget))
     worst.rms, worst.maximum = max(worst.rms, share), max(worst.maximum, largest)
     if yardstick.strict is not None:
-        worst.strict = max(worst.strict, rms / max(tolerance.rms * yardstick.strict, least))
+        strict = max(tolerance.rms * yardstick.strict, least)
+        worst.strict = max(worst.strict, float(_in_budgets(rms, strict)))
     if first is not None:
         text = _message(reference, values, name, first, bad, largest, allowed)
         raise Wrong(Detector.ERROR_BUDGET, text)
@@ -295,6 +296,12 @@ def _check_close(
         )
 
 
+def _in_budgets(error: Array | float, budget: Array | float) -> Array:
+    """How many budgets an error is; no error is none even of a budget of nothing."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(np.equal(error, 0.0), 0.0, np.divide(error, budget))
+
+
 def allowance(reference: Reference, yardstick: Yardstick, tolerance: Tolerance) -> Array:
     """The largest error accepted in each row.
 
@@ -302,9 +309,7 @@ def allowance(reference: Reference, yardstick: Yardstick, tolerance: Tolerance) 
     error relative to its row then bounds the others' too.
     """
     floor = tolerance.ulps * reference.ulps
-    most = np.full(floor.shape, yardstick.maximum)
-    if yardstick.relative < np.inf:
-        most = np.minimum(most, yardstick.relative * reference.ulps)
+    most = np.minimum(yardstick.maximum, yardstick.relative * reference.ulps)
     allowed: Array = np.maximum(tolerance.maximum * most, floor)
     return allowed
 
