@@ -22,7 +22,7 @@ from kernelevolve.evaluation.wire import Malformed
 
 SHARE = 8
 """One element of so many changes each time, in small inputs."""
-MOST = 1 << 16
+MOST = 1 << 13
 """Elements of one tensor that change at once."""
 CHEAP_BYTES = 8 << 20
 UNSIGNED = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64, 16: np.complex128}
