@@ -44,7 +44,8 @@ def suite_of(tmp_path, monkeypatch):
         prepared = Preparation(
             runner, task, task.workloads[0], Random(seed), slots, perturb=True
         ).run()
-        found = Suite(Bench(prepared, task, seed, lambda: runner, perturb=True))
+        selects = runner.ask("estimate", 1, workload=task.workloads[0].name)["selects"]
+        found = Suite(Bench(prepared, task, seed, lambda: runner, perturb=True, selects=selects))
         made.append(found)
         return found
 

@@ -47,7 +47,7 @@ class Detector(StrEnum):
     TIMED_CALLS = "timed-calls"
     """Calls inside timed windows are verified, the last and others chosen in secret."""
     FRESH_CONTENTS = "fresh-contents"
-    """Contents move between the slots: new ones at old addresses, old ones at new addresses."""
+    """Every timed call has contents that no call has seen; a window calls no slot twice."""
     POISON = "poison"
     """Memory that a call may be given holds nothing useful."""
     SETTLED = "settled"

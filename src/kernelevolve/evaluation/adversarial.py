@@ -34,6 +34,8 @@ class Generator:
     """Domains that it changes; others stay as they are."""
     ties: bool = False
     """It makes equal values, where orders, integer outputs and gradients may be ambiguous."""
+    undefined: bool = False
+    """It makes NaN, which outputs are to pass on where the reference does."""
     tries: tuple[float, ...] = STRENGTHS
     """Strengths, tried in turn until the reference takes the inputs."""
 
@@ -97,11 +99,24 @@ def _magnitudes(values: Array, domain: Domain, random: Random, strength: float) 
 
 
 def _outliers(values: Array, domain: Domain, random: Random, strength: float) -> Array:
+    """In the first half only, where a look at the rest does not see them."""
     flat = values.reshape(-1)
-    places = _places(random, flat.size, FEW)
-    size = domain.spread * 10.0 ** (random.uniform(2.0, 3.0, places.size) * strength)
-    flat[places] = size * (1 if domain.low >= 0 else random.choice((-1, 1), places.size))
+    _exceed(flat[: (flat.size + 1) // 2], domain, random, strength)
     return flat
+
+
+def _late_outliers(values: Array, domain: Domain, random: Random, strength: float) -> Array:
+    """In the second half only, where a look at the first rows does not see them."""
+    flat = values.reshape(-1)
+    _exceed(flat[flat.size // 2 :], domain, random, strength)
+    return flat
+
+
+def _exceed(part: Array, domain: Domain, random: Random, strength: float) -> None:
+    places = _places(random, part.size, FEW)
+    size = domain.spread * 10.0 ** (random.uniform(2.0, 3.0, places.size) * strength)
+    signs = np.where(np.arange(places.size) % 2, domain.directions(random, places.size), 1)
+    part[places] = size * (signs if domain.signed else domain.directions(random, places.size))
 
 
 def _offset(values: Array, domain: Domain, random: Random, strength: float) -> Array:
@@ -191,7 +206,8 @@ PRECISION = "keep the whole computation in the declared precision, whatever the 
 CASES = "do not choose a path by a look at some of the values; compute every case"
 GENERATORS = (
     Generator("magnitudes", "rows of very different scales", PRECISION, _magnitudes),
-    Generator("outliers", "single large values at random places", CASES, _outliers),
+    Generator("outliers", "single large values in the first half", CASES, _outliers),
+    Generator("late-outliers", "single large values in the second half", CASES, _late_outliers),
     Generator(
         "offset",
         "values with a large common offset",
@@ -207,7 +223,14 @@ GENERATORS = (
     ),
     Generator("one-sign", "values of one sign", CASES, _one_sign, tries=(1.0, 0.5, 0.2)),
     Generator("infinities", "some infinite values", "treat infinities as the reference", _infinite),
-    Generator("nan", "some NaN", "treat NaN as the reference does", _undefined, tries=(1.0,)),
+    Generator(
+        "nan",
+        "some NaN",
+        "treat NaN as the reference does: comparisons with it are false, maxima may drop it",
+        _undefined,
+        undefined=True,
+        tries=(1.0,),
+    ),
     Generator(
         "equal-integers",
         "integers or masks of one value",

@@ -19,6 +19,10 @@ from kernelevolve.evaluation.verify import Reference, Verifier, Yardstick, measu
 
 FROM_ONE_SET = 2.0
 """Sequential sums and sums in blocks differ by up to 1.6 times the budget of a single set."""
+HONEST_ULPS = {"float64": 16.0, "float32": 16.0}
+"""Equal terms round alike, so a sum of them in another order is off by this many units in the last
+place of its row, however lucky the reference is. Sixteen bits are off by ten times the budget made
+of it; outputs of sixteen bits are sums in more, rounded once."""
 TOOTHLESS = 0.1
 BEYOND = 4.0
 """What must be told apart differs by this many budgets."""
@@ -35,6 +39,8 @@ class Bench:
     reference: Callable[[], Runner]
     """The reference's runner; a new one where the last has died."""
     perturb: bool
+    selects: bool = False
+    """The reference compares and picks without arithmetic, by documented rules."""
     _answers: Answers | None = None
     _slot: Block | None = None
     _domains: dict[int, Domain] | None = None
@@ -45,6 +51,12 @@ class Bench:
         if self._domains is None:
             self._domains = observe(self.prepared.inputs, self.prepared.contents)
         return self._domains
+
+    @property
+    def is_ambiguous_at_ties(self) -> bool:
+        """Whether equal values leave open which integers, or which gradients, are right."""
+        integers = any(not is_real(leaf) for leaf in self.prepared.outputs.leaves)
+        return self.task.backward or (integers and not self.selects)
 
     def random(self, name: str) -> np.random.Generator:
         """Chance of one probe, whatever was made before it."""
@@ -91,11 +103,16 @@ class Bench:
             Skipped: the outputs have another shape.
             Failed: it raised.
         """
+        native = self.native(content)
+        return native, self.oracle(content, native)
+
+    def native(self, content: Array) -> Outputs:
+        """The reference's own outputs alone."""
         self._place(content)
         answer = self.answers().native(0)
         if answer.layout != self.prepared.outputs:
             raise Skipped("output shapes depend on the values")
-        return answer.values, self.oracle(content, answer.values)
+        return answer.values
 
     def oracle(self, content: Array, native: Outputs) -> Outputs:
         """The oracle's outputs alone; `native` where there is no oracle."""
@@ -125,14 +142,17 @@ class Bench:
         answers = self.answers()
         expected = answers.judge(self.prepared.outputs, [native], [oracle])[0]
         for mine, theirs in zip(expected, natural, strict=True):
-            _check_defined(mine, theirs)
+            _check_defined(mine, theirs, undefined=plan.undefined)
         own = answers.yardsticks([expected], [native])
-        moved = adversarial.jitter(self.prepared.inputs, self.domains, made, random)
-        near = self.oracle(moved, native)
-        yardsticks = [_wider(_conditioned(*one)) for one in zip(expected, near, own, strict=True)]
+        near = native if self.selects else self.oracle(self._jittered(made, random), native)
+        judged = zip(expected, near, own, strict=True)
+        yardsticks = [_wider(_conditioned(*one), one[0]) for one in judged]
         if self._toothless(expected, yardsticks):
             raise Skipped("rounding of the inputs alone moves the outputs as much as they are")
         return Probe(plan, self.prepared.inputs, made, expected, yardsticks)
+
+    def _jittered(self, made: Array, random: np.random.Generator) -> Array:
+        return adversarial.jitter(self.prepared.inputs, self.domains, made, random)
 
     def excess(self, probe: Probe, outputs: Outputs) -> float:
         """How many budgets the worst output is off; at most 1 is accepted."""
@@ -154,23 +174,31 @@ class Bench:
         return True
 
 
-def _check_defined(probe: Reference, natural: Reference) -> None:
+def _check_defined(probe: Reference, natural: Reference, *, undefined: bool) -> None:
+    """What is not a number in the inputs may be so in the outputs where the probe is about that."""
     if probe.oracle is None or natural.oracle is None:
         return
-    lost = ~np.isfinite(probe.oracle) & np.isfinite(natural.oracle)
-    if lost.any():
+    lost = np.isinf(probe.oracle) if undefined else ~np.isfinite(probe.oracle)
+    if (lost & np.isfinite(natural.oracle)).any():
         raise Skipped("the float64 reference is not finite where it is on the task's own inputs")
     if not np.array_equal(np.isfinite(probe.native), np.isfinite(probe.oracle)):
         raise Skipped("the reference overflows in its own precision")
 
 
-def _wider(measured: Yardstick) -> Yardstick:
+def _wider(measured: Yardstick, reference: Reference) -> Yardstick:
     """One set of inputs tells less of the reference's error than the pool does."""
-    return replace(
+    found = replace(
         measured,
         rms=FROM_ONE_SET * measured.rms,
         maximum=FROM_ONE_SET * measured.maximum,
         relative=FROM_ONE_SET * measured.relative,
+    )
+    ulps = HONEST_ULPS.get(reference.base, 0.0)
+    if reference.oracle is None or not ulps or not reference.ulps.size:
+        return found
+    rms = float(np.sqrt(np.mean(reference.ulps**2)))
+    return found.wider(
+        Yardstick(found.oracle, ulps * rms, ulps * float(reference.ulps.max()), ulps)
     )
 
 
@@ -183,8 +211,3 @@ def _conditioned(reference: Reference, near: Array, own: Yardstick) -> Yardstick
             raise Skipped("rounding of the inputs alone changes integer outputs")
         return own
     return own.wider(measure_yardstick([reference], [near], own.oracle, 1.0))
-
-
-def is_ambiguous_at_ties(prepared: Prepared, task: Task) -> bool:
-    """Whether equal values leave open which integers, or which gradients, are right."""
-    return task.backward or any(not is_real(leaf) for leaf in prepared.outputs.leaves)

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import ceil
 from random import Random
 from statistics import median
 
@@ -15,6 +16,7 @@ from kernelevolve.evaluation.window import Window
 
 RESAMPLES = 400
 MAX_CALLS = 5000
+MOST_OF_WINDOW = 1.25
 MIN_US = 0.01
 TRIES = 4
 SPOT_TRIES = 30
@@ -62,14 +64,16 @@ def calls_for(us: float, plan: Plan, random: Random) -> int:
     wanted = plan.window_us / max(us, MIN_US)
     if wanted < 1.5:
         return 1
-    return min(MAX_CALLS, round(wanted * random.uniform(0.75, 1.25)))
+    return min(MAX_CALLS, round(wanted * random.uniform(0.75, MOST_OF_WINDOW)))
 
 
 def warm_up(session: Session, plan: Plan) -> float:
-    """Calibrate, touch every slot, and estimate a call's time."""
+    """Calibrate, have a slot for each call of a window, and estimate a call's time."""
     session.calibrate()
     first = session.window(len(session.slots))
-    second = session.window(calls_for(max(first.us, first.own_us), plan, session.random))
+    guess = max(MIN_US, first.us, first.own_us)
+    session.widen(ceil(MOST_OF_WINDOW * plan.window_us / guess))
+    second = session.window(calls_for(guess, plan, session.random))
     return max(MIN_US, min(first.us, second.us), min(first.own_us, second.own_us))
 
 

@@ -1,5 +1,6 @@
 """Outputs of one session against what was expected, and which check found them wrong."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from kernelevolve.core.detector import Detector
@@ -8,7 +9,7 @@ from kernelevolve.evaluation.blocks import same
 from kernelevolve.evaluation.layout import Array
 from kernelevolve.evaluation.pool import Prepared
 from kernelevolve.evaluation.probe import Probe
-from kernelevolve.evaluation.verify import Verifier, Wrong
+from kernelevolve.evaluation.verify import Reference, Verifier, Wrong, Yardstick
 
 CHEAP_BYTES = 8 << 20
 POISON = 0xFF
@@ -54,6 +55,22 @@ class Comparison:
         self._check(self.verifier(buffers=buffers), content, block)
         if not buffers and (self.cheap or self.task.tolerance.bitwise_repeats):
             self._passed[content] = block.copy()
+
+    def check_fresh(
+        self, expected: Sequence[Reference], yardsticks: Sequence[Yardstick], block: Array
+    ) -> None:
+        """Compare row-major outputs of a timed call with what the reference gave afterwards.
+
+        Raises:
+            Wrong: they are not what they should be.
+        """
+        verifier = self.verifier(buffers=False)
+        count = len(verifier.layout.leaves)
+        try:
+            verifier.check(expected[:count], block, yardsticks[:count])
+        except Wrong as error:
+            text = f"workload {self.prepared.workload.name!r}: {error}"
+            raise Wrong(error.detector, text) from error
 
     def check_probe(self, probe: Probe, block: Array, *, buffers: bool) -> None:
         """Compare row-major outputs with those expected of inputs made for a purpose.

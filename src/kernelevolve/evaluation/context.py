@@ -142,7 +142,12 @@ class Context:
             ).run()
             self.prepared[name] = made
             bench = Bench(
-                made, self.task, self.seed, lambda: self.runner("reference"), self.perturb
+                made,
+                self.task,
+                self.seed,
+                lambda: self.runner("reference"),
+                self.perturb,
+                self.works[name].selects,
             )
             self.suites[name] = Suite(bench)
             for finding in made.findings:
@@ -211,7 +216,8 @@ class Context:
         runner = self.runner(kind)
         self._install(kind, runner, prepared)
         random = Random(f"{self.seed}/{kind}/{workload.name}")
-        session = Session.open(runner, self.task, prepared, random, COMPILE_SECONDS)
+        fresh = self.suites[workload.name].fresh
+        session = Session.open(runner, self.task, prepared, random, COMPILE_SECONDS, fresh)
         session.attach()
         session.verify(1)
         session.lenient = True

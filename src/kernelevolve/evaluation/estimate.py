@@ -17,6 +17,17 @@ from kernelevolve.evaluation.tensors import flatten
 PARTIAL = ("index", "gather", "embedding", "slice", "select", "take", "narrow", "masked_select")
 REDUCING = ("sum", "mean", "max", "min", "prod", "norm", "softmax", "var", "arg", "logsumexp")
 
+_SELECTING = """
+argmax argmin max min amax amin maximum minimum clamp relu where gt ge lt le eq ne isnan isinf any
+all logical_and logical_or logical_not bitwise_and bitwise_or bitwise_not neg abs sign view
+_unsafe_view reshape expand permute transpose t squeeze unsqueeze slice select split unbind clone
+copy contiguous alias detach cat stack gather index_select flip full zeros ones full_like zeros_like
+ones_like empty empty_like arange
+"""
+SELECTING = frozenset(_SELECTING.split())
+"""Operations that compare and pick without arithmetic, and whose choice among equals is documented:
+`argmax` and the indices of `max` take the first. `topk` and `sort` promise nothing."""
+
 
 class Meter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Follows how many bytes are alive and how many elements operations write."""
@@ -27,6 +38,7 @@ class Meter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.peak = 0
         self.elements = 0
         self.partial = False
+        self.selects = True
         self.used: set[int] = set()
         self._known: set[int] = set()
 
@@ -39,6 +51,7 @@ class Meter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         taken = _tensors(args)
         self.used |= {t.untyped_storage()._cdata for t in taken}
         self.partial |= func.overloadpacket.__name__.startswith(PARTIAL)
+        self.selects &= func.overloadpacket.__name__ in SELECTING
         read = sum(t.numel() for t in taken)
         if made:
             reducing = func.overloadpacket.__name__.strip("_").startswith(REDUCING)
@@ -109,6 +122,7 @@ def estimate(source: Source, workload: Workload, *, backward: bool) -> dict[str,
         "flops": counter.get_total_flops(),
         "elements": meter.elements,
         "partial": meter.partial,
+        "selects": meter.selects,
         "dtype": _main_dtype(inputs, state),
     }
 

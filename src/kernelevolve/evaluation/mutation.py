@@ -9,8 +9,15 @@ from kernelevolve.evaluation.probe import Plan, Probe, Skipped
 
 WHAT = "inputs changed in one place at the same address"
 ADVICE = "compute every call from all of its inputs; remember nothing that derives from inputs"
-STEPS = (("element", 0.5), ("element", 2.0), ("row", 0.5), ("row", 2.0), ("part", 1.0))
-"""What is changed, and by how many powers of ten beyond the usual spread."""
+STEPS = (
+    ("element", -2.5),
+    ("element", 0.5),
+    ("element", 2.0),
+    ("row", 0.5),
+    ("row", 2.0),
+    ("part", 1.0),
+)
+"""What is changed, and by how many powers of ten of the usual spread, or less."""
 
 
 def make(bench: Bench, plan: Plan, base: int, random: np.random.Generator) -> Probe:
@@ -73,6 +80,7 @@ def _others(old: Array, domain: Domain, power: float, random: np.random.Generato
     if domain.bounded:
         middle = (domain.low + domain.high) / 2
         return np.where(old < middle, domain.high, domain.low).astype(old.dtype)
-    size = domain.spread * 10.0 ** random.uniform(power / 2, power, old.shape)
+    least, most = sorted((power / 2, power))
+    size = domain.spread * 10.0 ** random.uniform(least, most, old.shape)
     moved = old + size * domain.directions(random, old.shape)
     return domain.clip(moved.astype(old.dtype))

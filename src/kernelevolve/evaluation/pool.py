@@ -18,6 +18,9 @@ from kernelevolve.evaluation.processes import Failed, Runner
 from kernelevolve.evaluation.verify import OracleKind, Reference, Verifier, Yardstick, is_float
 
 SEEDS = 1 << 63
+MOST_SLOTS = 512
+WIDE_RING_BYTES = 16 << 20
+"""Small inputs have as many slots as this allows, so that none is called twice in a window."""
 
 
 class Refused(Exception):
@@ -56,8 +59,13 @@ class Prepared:
     """Slots and outputs of candidates, one candidate after the other."""
 
     def blocks(self) -> tuple[Block, Block]:
-        """Memory for slots, with a page behind the last one, and for outputs."""
-        return Block(self.inputs.nbytes * len(self.contents) + PAGE), Block(self.outputs.nbytes)
+        """Memory for slots, with a page behind the last one, and for outputs.
+
+        Only what is used of it is taken.
+        """
+        wide = min(MOST_SLOTS, WIDE_RING_BYTES // max(1, self.inputs.nbytes))
+        slots = max(len(self.contents), wide)
+        return Block(self.inputs.nbytes * slots + PAGE), Block(self.outputs.nbytes)
 
     def lend(self) -> tuple[Block, Block]:
         """The same, kept for the next candidate; the one before must have ended."""

@@ -22,6 +22,8 @@ class Plan:
     """The inputs in words."""
     advice: str
     """What a kernel that fails on them should change."""
+    undefined: bool = False
+    """It holds NaN, which outputs are to pass on where the reference does."""
 
 
 @dataclass

@@ -11,12 +11,14 @@ from random import Random
 from kernelevolve.core.detector import Detector
 from kernelevolve.evaluation import adversarial, linear, mutation, placement
 from kernelevolve.evaluation.adversarial import Generator
-from kernelevolve.evaluation.bench import Bench, is_ambiguous_at_ties
+from kernelevolve.evaluation.bench import Bench
+from kernelevolve.evaluation.fresh import Fresh
 from kernelevolve.evaluation.probe import Plan, Probe, Skipped
 from kernelevolve.evaluation.processes import Ended, Failed, Late
 from kernelevolve.evaluation.wire import Malformed
 
 MUTANTS = 4
+SMALL_BYTES = 1 << 18
 LARGE_BYTES = 8 << 20
 FEW = 2
 SOME = 6
@@ -34,6 +36,7 @@ class Suite:
 
     def __post_init__(self) -> None:
         self.plans = _plans()
+        self.fresh = Fresh(self.bench)
         self._few = self.plans
         if self.large:
             secret = Random(f"{self.bench.seed}/few")
@@ -44,8 +47,11 @@ class Suite:
     @property
     def large(self) -> bool:
         """Whether a verified call takes long: a pool then has few probes, the next one others."""
-        prepared = self.bench.prepared
-        return prepared.plain.nbytes + prepared.inputs.nbytes > LARGE_BYTES
+        return self._nbytes > LARGE_BYTES
+
+    @property
+    def _nbytes(self) -> int:
+        return self.bench.prepared.plain.nbytes + self.bench.prepared.inputs.nbytes
 
     @property
     def _room(self) -> int:
@@ -73,6 +79,7 @@ class Suite:
         plans = [p for p in plans if p.detector not in without]
         random.shuffle(plans)
         plans.sort(key=lambda p: p.detector is not Detector.METAMORPHIC)
+        everything = everything or self._nbytes <= SMALL_BYTES
         left = len(plans) if everything else FEW if self.large else SOME
         mutants = MUTANTS if everything else 1
         for plan in plans:
@@ -124,7 +131,7 @@ class Suite:
         """The strongest form that the reference can take."""
         generator = GENERATORS[plan.name]
         prepared = self.bench.prepared
-        if generator.ties and is_ambiguous_at_ties(prepared, self.bench.task):
+        if generator.ties and self.bench.is_ambiguous_at_ties:
             raise Skipped("equal values make integer outputs or gradients ambiguous")
         reason = ""
         for strength in generator.tries:
@@ -152,7 +159,10 @@ GENERATORS: dict[str, Generator] = {g.name: g for g in adversarial.GENERATORS}
 
 
 def _plans() -> list[Plan]:
-    made = [Plan(g.name, Detector.ADVERSARIAL, g.what, g.advice) for g in GENERATORS.values()]
+    made = [
+        Plan(g.name, Detector.ADVERSARIAL, g.what, g.advice, undefined=g.undefined)
+        for g in GENERATORS.values()
+    ]
     for name, view in placement.VIEWS.items():
         made.append(Plan(name, Detector.ADVERSARIAL, view.what, placement.ADVICE))
     made.append(Plan("integers", Detector.LINEAR, linear.WHAT, linear.ADVICE))

@@ -24,7 +24,6 @@ def verify(session: Session, probe: Probe) -> None:
     slot = slots.secret() if probe.base is None else slots.where(probe.base)
     if probe.base is not None and (slot, probe.base) not in session.called:
         session.once(slot)
-    slots.stay()
     session.runner.stop()
     slots.part(slot)[:] = probe.content
     try:
@@ -37,7 +36,6 @@ def verify(session: Session, probe: Probe) -> None:
 def _alone(session: Session, probe: Probe) -> None:
     """In memory of its own, in one more slot behind those that the module has."""
     slot = len(session.slots) if probe.state_fd is None else 0
-    session.slots.stay()
     with closing(Block(probe.inputs.nbytes + PAGE)) as block:
         memory = block.part(0, probe.content.nbytes)
         memory[:] = probe.content

@@ -16,6 +16,7 @@ from kernelevolve.core.task import Task
 from kernelevolve.evaluation import outside, replies
 from kernelevolve.evaluation.blocks import Block, same
 from kernelevolve.evaluation.comparison import POISON, Comparison
+from kernelevolve.evaluation.fresh import Fresh
 from kernelevolve.evaluation.layout import Array, Layout
 from kernelevolve.evaluation.outputs import Outputs, Seen
 from kernelevolve.evaluation.pool import Prepared
@@ -51,6 +52,8 @@ class Session:
     ring: Block
     outbox: Block
     without: frozenset[Detector] = frozenset()
+    fresh: Fresh | None = None
+    """What makes contents that no call has seen; without it contents stay in their slots."""
     least_overhead: ClassVar[float] = OVERHEAD_LIMIT
     lenient: bool = False
     """A baseline that was verified once: later faults are noted, not raised."""
@@ -63,7 +66,7 @@ class Session:
     """Seconds of all windows so far."""
     aside: dict[str, list[float]] = field(default_factory=dict)
     """Processor seconds of the requests between windows, by request."""
-    called: set[tuple[int, int]] = field(default_factory=set)
+    called: set[tuple[int, int | None]] = field(default_factory=set)
     """Slots and the sets on which they were verified there."""
     probed: Probe | None = None
     """What lies in the called slot instead of one of the pool's sets."""
@@ -72,15 +75,24 @@ class Session:
 
     def __post_init__(self) -> None:
         self.outputs = Outputs(self.runner, self.prepared.plain)
-        self.slots = Slots(self.prepared, self.ring, self.random)
+        wanted = self._does(Detector.FRESH_CONTENTS) and not self.prepared.buffers_matter
+        crossing = self.fresh.crossing if self.fresh and wanted else None
+        self.freshens = crossing is not None
+        self.slots = Slots(self.prepared, self.ring, self.random, crossing)
         self.comparison = Comparison(self.task, self.prepared, self.without)
 
     @classmethod
     def open(
-        cls, runner: Runner, task: Task, prepared: Prepared, random: Random, seconds: float
+        cls,
+        runner: Runner,
+        task: Task,
+        prepared: Prepared,
+        random: Random,
+        seconds: float,
+        fresh: Fresh,
     ) -> "Session":
         """With memory of its own for slots and outputs."""
-        return cls(runner, task, prepared, random, seconds, *prepared.blocks())
+        return cls(runner, task, prepared, random, seconds, *prepared.blocks(), fresh=fresh)
 
     def close(self) -> None:
         """Free the memory."""
@@ -93,9 +105,14 @@ class Session:
 
     def attach(self) -> None:
         """Fill the slots with the pool's contents in a secret order, and map them there."""
-        self.slots.fill()
+        self.slots.reset()
         self.outbox.bytes[:] = POISON
         self.map_slots(self.ring, self.prepared.inputs, len(self.slots))
+
+    def widen(self, calls: int) -> None:
+        """Have a slot for each call of a window, as far as there is room."""
+        if self.freshens and self.slots.widen(calls):
+            self.map_slots(self.ring, self.prepared.inputs, len(self.slots))
 
     def map_slots(self, block: Block, layout: Layout, count: int, keep: int = 0) -> None:
         """Map `count` slots behind the `keep` that stay, and the mailbox."""
@@ -138,11 +155,10 @@ class Session:
         return Session.least_overhead
 
     def verify(self, sets: int, first: int | None = None) -> float:
-        """Verify single calls on several slots; the first call's time in microseconds.
+        """Verify single calls on several slots, one of them with the set `first`.
 
-        Args:
-            sets: how many.
-            first: set of the pool that must be among them.
+        Returns:
+            The first call's time in microseconds.
 
         Raises:
             Wrong: an output is not what it should be.
@@ -152,6 +168,8 @@ class Session:
         if first is not None:
             wanted = self.slots.where(first)
             slots = [wanted, *(s for s in slots if s != wanted)][: len(slots)]
+        if self.task.tolerance.bitwise_repeats:
+            slots.append(slots[0])
         took = 0.0
         for number, slot in enumerate(slots):
             self.called.add((slot, self.slots.content(slot)))
@@ -168,20 +186,21 @@ class Session:
         return self._window(self.slots.secret(), self._most(count), twice=twice)
 
     def _most(self, count: int) -> int:
-        """Inputs that calls change are good for one call."""
-        return min(count, len(self.slots)) if self.prepared.mutates_inputs else count
+        """No slot is called twice in a window: contents would come back."""
+        once = self.freshens or self.prepared.mutates_inputs
+        return min(count, len(self.slots)) if once else count
 
     def _audits(self) -> bool:
         """Whether the next window's last call is verified: always where it is cheap or asked."""
-        if self.comparison.cheap or self.thorough:
-            return True
-        return not self.lenient and self.random.random() < AUDITED_SHARE
+        if self.lenient:
+            return self.comparison.cheap and self.random.random() < AUDITED_SHARE
+        return self.comparison.cheap or self.thorough or self.random.random() < AUDITED_SHARE
 
     def _window(
         self, start: int, count: int, *, buffers: bool = False, twice: bool, only: bool = False
     ) -> Window:
-        """`only` verifying: large contents then stay where they are."""
-        self._make_ready()
+        """`only` verifying: contents then stay as they are."""
+        self._make_ready(start, 0 if only else count)
         timed = self._timed(start, count)
         audit = only or (self._does(Detector.TIMED_CALLS) and (twice or self._audits()))
         if audit and (count == 1 or not self.prepared.buffers_matter):
@@ -190,14 +209,18 @@ class Session:
             self._judge(slot, count, buffers=buffers, twice=twice, only=only)
         return timed.window(count, self.overhead, own=not self._does(Detector.CLOCK))
 
-    def _make_ready(self) -> None:
-        """Garbage away, poison laid, contents moved; all windows alike, so that none stands out."""
+    def _make_ready(self, start: int, count: int) -> None:
+        """Garbage away, poison laid, fresh contents; all windows alike, so that none stands out."""
         leaves = self.prepared.plain.leaves if self._does(Detector.POISON) else ()
         sizes = [leaf.span for leaf in leaves if 0 < leaf.span < POISON_LIMIT]
         self._ask_aside("restore", poison=sizes[:8])
-        if self.probed is None and (self.slots.moving or self.prepared.mutates_inputs):
+        fresh = count if self.freshens else 0
+        if self.probed is None and (fresh or self.prepared.mutates_inputs):
             self.runner.stop()
-            self._move()
+            if fresh:
+                self.slots.freshen(start, fresh)
+            if self.prepared.mutates_inputs:
+                self.slots.fill()
 
     def _timed(self, start: int, count: int, midway: Midway | None = None) -> Timed:
         before = self.runner.tree.waited()
@@ -221,27 +244,32 @@ class Session:
                 raise
             self.faults.add(str(error))
         if not self._does(Detector.OUTSIDE_WORK):
-            self._move()
             self.runner.go_on()
 
     def _verify(self, slot: int, count: int, *, buffers: bool, twice: bool, only: bool) -> None:
-        """Judge the last outputs, and choose which contents move before the next window."""
+        """Judge the last outputs."""
         verifier = self.comparison.verifier(buffers=buffers)
         block = self._take(verifier, count, buffers=buffers, twice=twice, only=only)
         self.runner.stop()
         if self.probed is not None:
             self.comparison.check_probe(self.probed, block, buffers=buffers)
             return
-        content = self.slots.content(slot)
         try:
-            self.comparison.check(content, block, buffers=buffers)
+            self._compare(slot, block, buffers=buffers)
         except Wrong as error:
             if block is not self.outbox.bytes:
-                self._blame_lateness(verifier, content)
+                self._blame_lateness(verifier, slot)
             raise error if only else self.comparison.blame(error, block) from error
         self._check_inputs({slot})
-        if self._does(Detector.FRESH_CONTENTS) and (self.comparison.cheap or not only):
-            self.slots.choose(slot)
+
+    def _compare(self, slot: int, block: Array, *, buffers: bool = False) -> None:
+        """With what is expected of what lies in the slot."""
+        content = self.slots.content(slot)
+        if content is not None:
+            self.comparison.check(content, block, buffers=buffers)
+            return
+        assert self.fresh is not None
+        self.comparison.check_fresh(*self.fresh.expected(self.slots.values(slot)), block)
 
     def _take(
         self, verifier: Verifier, count: int, *, buffers: bool, twice: bool, only: bool
@@ -306,7 +334,7 @@ class Session:
             wanted=self.random.randrange(1, count),
             look=lambda: found.append(self.outputs.look()),
         )
-        self._make_ready()
+        self._make_ready(start, count)
         timed = self._timed(start, count, midway)
         done = found[0].count if found else 0
         expected = count * (midway.last_at - timed.busy - ASTRAY) - 1
@@ -317,7 +345,7 @@ class Session:
         if done:
             slot = (start + done - 1) % len(self.slots)
             try:
-                self.comparison.check(self.slots.content(slot), self.outputs.rows())
+                self._compare(slot, self.outputs.rows())
             except Wrong as error:
                 text = f"a call in the middle of a timed window: {error}"
                 raise Wrong(Detector.TIMED_CALLS, text) from error
@@ -334,11 +362,11 @@ class Session:
         sees = self.runner.peeks and self.outputs.known and self._does(Detector.TIMED_CALLS)
         return sees and not self.lenient and not self.prepared.buffers_matter
 
-    def _blame_lateness(self, verifier: Verifier, content: int) -> None:
+    def _blame_lateness(self, verifier: Verifier, slot: int) -> None:
         """Outputs that were wrong when the clock stopped may be right by now."""
         self._describe(verifier, buffers=False, copied=True)
         with suppress(Wrong):
-            self.comparison.check(content, self.outbox.bytes)
+            self._compare(slot, self.outbox.bytes)
             text = "the outputs were only finished when the clock had stopped"
             raise Broken(Detector.SETTLED, text)
 
@@ -349,13 +377,6 @@ class Session:
     def object_to(self, objection: Objection) -> None:
         if self._does(objection.detector):
             raise objection
-
-    def _move(self) -> None:
-        """Exchange what was chosen; the runner stands still until its next window begins."""
-        self._check_inputs(self.slots.moving)
-        self.slots.move()
-        if self.prepared.mutates_inputs:
-            self.slots.fill()
 
     def check_aside(self, honest: Mapping[str, Sequence[float]], threads: int) -> None:
         """What was worked between the windows must be the driver's own work.

@@ -1,78 +1,96 @@
-"""Where a session's input sets lie: in which slot which contents are, and how they move."""
+"""Where a session's input sets lie: in which slot which contents are, and how they change."""
 
 from collections.abc import Iterable
 from random import Random
 
 from kernelevolve.evaluation.blocks import Block, same
+from kernelevolve.evaluation.fresh import Crossing
 from kernelevolve.evaluation.layout import Array
 from kernelevolve.evaluation.pool import Prepared
 
-MOVED_BYTES = 1 << 20
-"""As many contents move at once as this allows; two at least."""
+AT_FIRST = 3
+"""Sets are few: a slot's first fresh contents are crossed so often, to be like no other's."""
 
 
 class Slots:
-    """Shared memory with one set of inputs in each slot, in a secret order that changes."""
+    """Shared memory with one set of inputs in each slot, in a secret order."""
 
-    def __init__(self, prepared: Prepared, ring: Block, random: Random) -> None:
+    def __init__(
+        self, prepared: Prepared, ring: Block, random: Random, crossing: Crossing | None = None
+    ) -> None:
         self._prepared = prepared
         self._ring = ring
         self._random = random
+        self._crossing = crossing
         count = len(prepared.contents)
         self._contents = random.sample(range(count), count)
-        self._moves: list[tuple[int, int]] = []
+        self._fresh: dict[int, Array] = {}
+        """Our copies of what lies in slots whose contents are of no set any more."""
 
     def __len__(self) -> int:
         """How many slots there are."""
         return len(self._contents)
 
-    def content(self, slot: int) -> int:
-        """Which of the pool's input sets lies in a slot."""
-        return self._contents[slot]
+    @property
+    def nbytes(self) -> int:
+        """Memory of all slots in use."""
+        return len(self) * self._prepared.inputs.nbytes
+
+    def content(self, slot: int) -> int | None:
+        """Which of the pool's input sets lies in a slot; None for fresh contents."""
+        return None if slot in self._fresh else self._contents[slot]
+
+    def values(self, slot: int) -> Array:
+        """What lies in a slot, or should."""
+        pristine = self._prepared.contents[self._contents[slot]]
+        return self._fresh.get(slot, pristine)
 
     def where(self, content: int) -> int:
-        """In which slot one of the pool's input sets lies."""
+        """In which slot one of the pool's input sets lies, before contents are freshened."""
         return self._contents.index(content)
 
     def secret(self) -> int:
         """A slot to begin with."""
         return self._random.randrange(len(self))
 
+    def reset(self) -> None:
+        """The pool's sets everywhere, none of them fresh, in as many slots as there are sets."""
+        self._fresh.clear()
+        del self._contents[len(self._prepared.contents) :]
+        self.fill()
+
     def fill(self, slots: Iterable[int] | None = None) -> None:
         """Put the contents where they belong, everywhere or in some slots."""
         for slot in range(len(self)) if slots is None else slots:
-            self.part(slot)[:] = self._prepared.contents[self._contents[slot]]
+            self.part(slot)[:] = self.values(slot)
+
+    def widen(self, count: int) -> bool:
+        """Use that many slots from now on, as far as there is room; whether these are more."""
+        before = len(self)
+        room = self._ring.nbytes // max(1, self._prepared.inputs.nbytes)
+        sets = range(len(self._prepared.contents))
+        self._contents += self._random.choices(sets, k=max(0, min(count, room) - before))
+        self.fill(range(before, len(self)))
+        return len(self) > before
 
     def unchanged(self, slots: Iterable[int] | None = None) -> bool:
         """Whether the inputs are as they were given."""
         return all(
-            same(self.part(slot), self._prepared.contents[self._contents[slot]])
+            same(self.part(slot), self.values(slot))
             for slot in (range(len(self)) if slots is None else slots)
         )
 
-    def choose(self, slot: int) -> None:
-        """Exchange this slot's contents with another's at the next `move`; more where cheap."""
-        others = [other for other in range(len(self)) if other != slot]
-        order = [slot, *self._random.sample(others, len(others))]
-        pairs = max(1, MOVED_BYTES // (2 * self._prepared.inputs.nbytes))
-        self._moves = list(zip(order[::2], order[1::2], strict=False))[:pairs]
-
-    @property
-    def moving(self) -> set[int]:
-        """Slots whose contents will change."""
-        return {slot for pair in self._moves for slot in pair}
-
-    def move(self) -> None:
-        """Exchange what was chosen, while the runner stands still."""
-        changed, contents = self.moving, self._contents
-        for a, b in self._moves:
-            contents[a], contents[b] = contents[b], contents[a]
-        self.fill(changed)
-        self._moves = []
-
-    def stay(self) -> None:
-        """Forget what was chosen to move."""
-        self._moves = []
+    def freshen(self, start: int, count: int) -> None:
+        """Change the contents of `count` slots from `start`, while the runner stands still."""
+        assert self._crossing is not None
+        crossing = self._crossing
+        change = crossing.prepare(self._random)
+        for slot in (number % len(self) for number in range(start, start + count)):
+            times = 1 if slot in self._fresh else AT_FIRST
+            mine = self._fresh[slot] if slot in self._fresh else self.values(slot).copy()
+            self._fresh[slot] = mine
+            for _ in range(times):
+                crossing.cross(change, self._random, mine, self.part(slot))
 
     def part(self, slot: int) -> Array:
         """A slot's memory."""

@@ -129,8 +129,8 @@ class Memory:
     @classmethod
     def map(cls, fd: int, nbytes: int, *, private: bool = False) -> "Memory":
         """Map a descriptor's first `nbytes`; the descriptor may be closed afterwards."""
-        access = mmap.ACCESS_COPY if private else mmap.ACCESS_WRITE
-        buffer = mmap.mmap(fd, nbytes, access=access)
+        kept = mmap.MAP_PRIVATE if private else mmap.MAP_SHARED | mmap.MAP_POPULATE
+        buffer = mmap.mmap(fd, nbytes, flags=kept)
         if nbytes >= HUGE_PAGE:
             buffer.madvise(mmap.MADV_HUGEPAGE)
         base = torch.frombuffer(buffer, dtype=torch.uint8).data_ptr()

@@ -231,14 +231,21 @@ class Trial:
 
     def _verify(self, runner: Runner, prepared: Prepared) -> None:
         seed = f"{self.job.seed}/{self.job.candidate.id}/{prepared.workload.name}"
-        blocks = prepared.lend()
+        suite = self.suites[prepared.workload.name]
+        blocks, task = prepared.lend(), self.job.task
         session = Session(
-            runner, self.job.task, prepared, Random(seed), self._seconds, *blocks, self.job.without
+            runner,
+            task,
+            prepared,
+            Random(seed),
+            self._seconds,
+            *blocks,
+            self.job.without,
+            suite.fresh,
         )
         self.sessions[prepared.workload.name] = session
         session.attach()
         session.thorough = self.job.audit == "high"
-        suite = self.suites[prepared.workload.name]
         chosen = suite.take(
             Random(f"{seed}/probes"),
             self.job.without,
@@ -328,14 +335,14 @@ class Trial:
             total = sum(map(len, samples.us.values()))
             share = f"{samples.busy} of {total} windows"
             self.remarks.append(f"{workload.name}: other processes had the core in {share}")
-        grown = runner.memory()[1] - self.resident - session.ring.nbytes - session.outbox.nbytes
+        grown = runner.memory()[1] - self.resident - session.slots.nbytes - session.outbox.nbytes
         cache = self.job.target.last_level_cache
         return benchmark.timing(
             session,
             samples.us["candidate"],
             baselines,
             noise=noise,
-            warm=session.ring.nbytes <= cache,
+            warm=session.slots.nbytes <= cache,
             setup_us=self.setup_us[workload.name],
             first_us=self.first_us[workload.name],
             memory=max(0, grown),

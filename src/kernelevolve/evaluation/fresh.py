@@ -1,0 +1,156 @@
+"""Contents that nobody has seen, for timed calls: crossings of the pool's sets. In the judge.
+
+Every element keeps its place, so what holds for each place (signs, ranges, the scale of a channel)
+holds for the crossing too. Integers and masks, which other inputs may depend on, stay those of one
+set, unless there is nothing else; tensors of one size are then crossed at the same places.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from random import Random
+
+import numpy as np
+
+from kernelevolve.core.task import Tolerance
+from kernelevolve.evaluation.bench import Bench
+from kernelevolve.evaluation.domain import Domain, is_real
+from kernelevolve.evaluation.layout import ITEM_SIZES, Array, Layout
+from kernelevolve.evaluation.probe import Skipped
+from kernelevolve.evaluation.processes import Ended, Failed, Late
+from kernelevolve.evaluation.verify import Reference, Yardstick
+from kernelevolve.evaluation.wire import Malformed
+
+SHARE = 8
+"""One element of so many changes each time, in small inputs."""
+MOST = 1 << 13
+"""Elements of one tensor that change at once."""
+CHEAP_BYTES = 8 << 20
+UNSIGNED = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64, 16: np.complex128}
+Change = dict[int, Array]
+"""Places, by how many elements a tensor has."""
+
+
+@dataclass(frozen=True)
+class Field:
+    """Where the elements of one tensor lie."""
+
+    begin: int
+    end: int
+    size: int
+
+    @property
+    def count(self) -> int:
+        """Elements in memory."""
+        return (self.end - self.begin) // self.size
+
+    def of(self, content: Array) -> Array:
+        """Its elements, as they lie."""
+        found: Array = content[self.begin : self.end].view(UNSIGNED[self.size])
+        return found
+
+
+class Crossing:
+    """Takes elements at random places from others of the pool's sets."""
+
+    def __init__(
+        self, layout: Layout, domains: dict[int, Domain], contents: Sequence[Array]
+    ) -> None:
+        kinds = {i: d.kind for i, d in domains.items() if d.kind != "fixed"}
+        chosen = [i for i, kind in kinds.items() if kind == "real"] or list(kinds)
+        leaves = [layout.leaves[i] for i in chosen]
+        self._fields = [
+            Field(x.offset, x.offset + x.span, ITEM_SIZES[x.dtype]) for x in leaves if x.span
+        ]
+        self._contents = contents
+
+    @property
+    def possible(self) -> bool:
+        """Whether anything can be changed."""
+        return bool(self._fields) and len(self._contents) > 1
+
+    def prepare(self, random: Random) -> Change:
+        """Random places for each size of tensor; they are shifted for each content."""
+        generator = np.random.default_rng(random.getrandbits(64))
+        found: Change = {}
+        for count in {field.count for field in self._fields}:
+            step = max(1, min(max(SHARE, count // MOST), count // 2))
+            places = np.cumsum(generator.integers(1, 2 * step, max(1, count // step)))
+            found[count] = np.unique(places % count)
+        return found
+
+    def cross(self, change: Change, random: Random, *contents: Array) -> None:
+        """Change all of `contents`, which are alike, at the same secret places."""
+        shift, first = random.getrandbits(30), random.randrange(len(self._contents))
+        for other in (*self._contents[first:], *self._contents[:first]):
+            moved = False
+            for field in self._fields:
+                places = (change[field.count] + shift) % field.count
+                values = field.of(other)[places]
+                moved |= not np.array_equal(values, field.of(contents[0])[places])
+                for content in contents:
+                    field.of(content)[places] = values
+            if moved:
+                return
+
+
+@dataclass
+class Fresh:
+    """Of one workload: how contents are crossed, and what the reference gives for them."""
+
+    bench: Bench
+    _crossing: Crossing | None = None
+
+    @property
+    def crossing(self) -> Crossing | None:
+        """None where the reference does not take crossed contents."""
+        if self._crossing is None:
+            prepared, domains = self.bench.prepared, self.bench.domains
+            self._crossing = Crossing(prepared.inputs, domains, prepared.contents)
+            self._possible = self._crossing.possible and self._taken(self._crossing)
+        return self._crossing if self._possible else None
+
+    def _taken(self, crossing: Crossing) -> bool:
+        """Try it: rules between inputs, which are not known here, may forbid it."""
+        prepared, random = self.bench.prepared, Random(f"{self.bench.seed}/crossing")
+        content = prepared.contents[0].copy()
+        for _ in range(SHARE):
+            crossing.cross(crossing.prepare(random), random, content)
+        try:
+            expected, _ = self.expected(content)
+        except (Skipped, Failed, Ended, Late, Malformed):
+            self.bench.restart()
+            return False
+        natural = zip(expected, prepared.expected[0], strict=True)
+        return not any(
+            (np.isnan(mine.native) & ~np.isnan(theirs.native)).any()
+            for mine, theirs in natural
+            if is_real(mine.leaf)
+        )
+
+    def expected(self, content: Array) -> tuple[list[Reference], list[Yardstick]]:
+        """What the reference gives for fresh contents, and the budget for what is compared with it.
+
+        Where outputs are large the reference's own stand for the oracle's, which would take much
+        longer; the budget is then wider by the reference's own error.
+
+        Raises:
+            Skipped, Failed, Ended, Late, Malformed: the reference does not take them.
+        """
+        prepared, answers = self.bench.prepared, self.bench.answers()
+        native = self.bench.native(content)
+        floats = all(is_real(leaf) for leaf in prepared.outputs.leaves)
+        if floats and prepared.plain.nbytes > CHEAP_BYTES // 2:
+            expected = answers.judge(prepared.outputs, [native], [native])[0]
+            tolerance = self.bench.task.tolerance
+            return expected, [_against_native(y, tolerance) for y in prepared.yardsticks]
+        oracle = self.bench.oracle(content, native)
+        return answers.judge(prepared.outputs, [native], [oracle])[0], prepared.yardsticks
+
+
+def _against_native(yardstick: Yardstick, tolerance: Tolerance) -> Yardstick:
+    """Whatever is within the budget of the oracle is within this of the reference's outputs."""
+    return replace(
+        yardstick,
+        rms=yardstick.rms * (1 + 1 / tolerance.rms),
+        maximum=yardstick.maximum * (1 + 1 / tolerance.maximum),
+    )

@@ -1,0 +1,131 @@
+"""Timed calls have contents that no call has seen, and the reference's answers to them."""
+
+from random import Random
+
+import numpy as np
+import pytest
+
+from kernelevolve.evaluation.domain import read
+from kernelevolve.evaluation.layout import raw
+from kernelevolve.evaluation.slots import Slots
+from kernelevolve.evaluation.verify import Wrong
+
+TASK = """
+class Model(nn.Module):
+    def forward({arguments}):
+        return {body}
+
+def get_inputs():
+    return [{inputs}]
+"""
+
+
+def slots_of(suite):
+    prepared = suite.bench.prepared
+    ring, _ = prepared.blocks()
+    found = Slots(prepared, ring, Random("slots"), suite.fresh.crossing)
+    found.reset()
+    return found
+
+
+@pytest.fixture
+def softmax(suite_of):
+    return suite_of(
+        TASK.format(
+            arguments="self, x, n",
+            body="torch.softmax(x, -1) * n.sum()",
+            inputs="torch.randn(16, 24), torch.randint(1, 5, (7,))",
+        )
+    )
+
+
+def test_no_contents_come_twice(softmax):
+    slots = slots_of(softmax)
+    assert slots.widen(40)
+    seen = set()
+    for _ in range(20):
+        slots.freshen(slots.secret(), len(slots))
+        seen |= {slots.part(slot).tobytes() for slot in range(len(slots))}
+        assert slots.unchanged()
+    assert len(seen) == 20 * 40
+
+
+def test_elements_keep_their_places_and_integers_their_sets(softmax):
+    slots, prepared = slots_of(softmax), softmax.bench.prepared
+    for _ in range(10):
+        slots.freshen(0, len(slots))
+    floats, integers = prepared.inputs.leaves
+    sets = np.stack([read(floats, content) for content in prepared.contents])
+    for slot in range(len(slots)):
+        crossed = read(floats, slots.part(slot))
+        assert (crossed == sets).any(0).all()
+        assert not (crossed == sets).all((1, 2)).any()
+        whole = [read(integers, content).tolist() for content in prepared.contents]
+        assert read(integers, slots.part(slot)).tolist() in whole
+
+
+def test_every_row_changes_each_time(softmax):
+    slots, leaf = slots_of(softmax), softmax.bench.prepared.inputs.leaves[0]
+    slots.freshen(0, len(slots))
+    before = read(leaf, slots.part(0))
+    for _ in range(4):
+        slots.freshen(0, len(slots))
+    assert (read(leaf, slots.part(0)) != before).any(1).all()
+
+
+def test_inputs_that_were_changed_are_noticed(softmax):
+    slots = slots_of(softmax)
+    slots.freshen(0, 1)
+    slots.part(0)[5] ^= 1
+    assert not slots.unchanged([0])
+    slots.fill([0])
+    assert slots.unchanged([0])
+
+
+@pytest.mark.parametrize("limit", [1 << 30, 0], ids=["oracle", "reference"])
+def test_fresh_answers_are_right_and_old_ones_are_not(softmax, monkeypatch, limit):
+    monkeypatch.setattr("kernelevolve.evaluation.fresh.CHEAP_BYTES", limit)
+    bench, slots = softmax.bench, slots_of(softmax)
+    verifier = bench.prepared.verifier(bench.task, frozenset(), buffers=False)
+    old = bench.native(slots.values(0))
+    slots.freshen(0, 1)
+    expected, yardsticks = softmax.fresh.expected(slots.values(0))
+    verifier.check(expected, _block(bench, expected[0].native), yardsticks)
+    with pytest.raises(Wrong):
+        verifier.check(expected, _block(bench, old[0]), yardsticks)
+
+
+def _block(bench, values):
+    (leaf,) = bench.prepared.plain.leaves
+    block = np.zeros(bench.prepared.plain.nbytes, np.uint8)
+    raw(leaf, block)[...] = values
+    return block
+
+
+def test_contents_stay_where_the_reference_takes_no_crossing(suite_of):
+    suite = suite_of(
+        TASK.format(
+            arguments="self, x",
+            body="torch.linalg.cholesky(x)",
+            inputs="(lambda a: a @ a.T + 1e-3 * torch.eye(60))(torch.randn(60, 60))",
+        )
+    )
+    assert suite.fresh.crossing is None
+
+
+def test_integers_are_crossed_where_there_is_nothing_else(suite_of):
+    suite = suite_of(
+        TASK.format(
+            arguments="self, x, y",
+            body="(x + 1) * y",
+            inputs="torch.randint(0, 9, (64,)), torch.randint(0, 9, (64,))",
+        )
+    )
+    slots, prepared = slots_of(suite), suite.bench.prepared
+    slots.freshen(0, 3)
+    x, y = (read(leaf, slots.part(0)) for leaf in prepared.inputs.leaves)
+    pairs = [
+        {*zip(*(read(leaf, c) for leaf in prepared.inputs.leaves), range(64), strict=True)}
+        for c in prepared.contents
+    ]
+    assert all(any(p in known for known in pairs) for p in zip(x, y, range(64), strict=True))
