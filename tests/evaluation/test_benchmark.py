@@ -199,6 +199,9 @@ class Stand:
         busy = 0.0 if number < 2 else next(self.busy)
         return Window(self.us[min(number, len(self.us) - 1)], own[min(number, len(own) - 1)], busy)
 
+    def widen(self, calls):
+        self.note("widen", calls)
+
     def spot(self, count):
         self.note("spot", count)
         return next(self.seen)
@@ -226,9 +229,10 @@ class Stand:
 def test_warming_up_touches_every_slot_and_estimates_a_call(us, own, estimate, least):
     stand = Stand(us=us, own=own)
     assert benchmark.warm_up(stand, PLAN) == estimate
-    assert [entry[1] for entry in stand.log] == ["calibrate", "window", "window"]
+    assert [entry[1] for entry in stand.log] == ["calibrate", "window", "widen", "window"]
     first, second = (count for count, _ in stand.did("window"))
     assert first == 3
+    assert stand.did("widen")[0][0] >= second
     assert least <= second <= least * 5 / 3 + 1
 
 
@@ -306,7 +310,7 @@ def test_stopped_windows_lie_in_rounds_that_are_not_known_beforehand():
         stand = Stand()
         stand.random = Random(seed)
         samples_of(stand, plan=replace(PLAN, spots=1))
-        places.add([entry[1] for entry in stand.log[3:]].index("spot"))
+        places.add([entry[1] for entry in stand.log[4:]].index("spot"))
     assert places == set(range(6))
 
 
