@@ -3,8 +3,8 @@
 A filter of system calls in the kernel's own format (classic BPF, `seccomp(2)`), written out here
 because it is short: calls that look into other processes, change mounts or namespaces, keep memory
 that no limit counts, or configure the machine fail with EPERM; so do those that make timers, whose
-interrupts would go on while their process stands still and something else is timed. `clone3`, whose flags a filter
-cannot see, fails with ENOSYS: the C library then uses `clone`, whose flags it can.
+interrupts would go on while their process stands still and something else is timed. `clone3`, whose
+flags a filter cannot see, fails with ENOSYS: the C library then uses `clone`, whose flags it can.
 """
 
 import ctypes

@@ -13,6 +13,8 @@ ASTRAY = 0.25
 """Share of a window by which the count may lag behind its time."""
 PACES = 3.0
 """Calls of one window may be so much faster than their mean: the first ones are cold."""
+WAITED = 0.9
+"""At most this share of a window is taken for waiting, whatever its threads waited together."""
 
 
 @dataclass
@@ -57,7 +59,13 @@ class Midway:
         """Whether far fewer calls had ended than belong to the time; `busy` is the share waited."""
         return self.last < count * (self.share(took) - busy - ASTRAY) - 1
 
-    def leaps(self, count: int, took: float) -> bool:
-        """Whether more calls ended between two looks than the time between them has room for."""
-        paces = (self.found_at - self.last_at) / took * count
-        return self.found - self.last > 1 + PACES * paces
+    def leaps(self, busy: float) -> bool:
+        """Whether more calls ended between two looks than the time between them has room for.
+
+        The pace is that of the calls before: what comes later, the judge's own delay too, is not
+        in it.
+        """
+        if self.found < 2:
+            return False
+        pace = (self.found_at - self.begun) * (1 - min(busy, WAITED)) / self.found
+        return self.found - self.last > 1 + PACES * (self.found_at - self.last_at) / pace

@@ -162,9 +162,11 @@ class Session:
             took = took or window.us
         return took
 
-    def once(self, slot: int, *, twice: bool = False) -> Window:
-        """One verified call."""
-        return self._window(slot, 1, buffers=bool(self.prepared.mutated), twice=twice, only=True)
+    def once(self, slot: int, *, twice: bool = False, behind: int = 0) -> Window:
+        """One verified call, behind others of the same window where nothing is changed by them."""
+        mutated = bool(self.prepared.mutated)
+        behind = 0 if mutated or self.prepared.mutates_inputs else min(behind, slot)
+        return self._window(slot - behind, behind + 1, buffers=mutated, twice=twice, only=True)
 
     def window(self, count: int, *, twice: bool = False) -> Window:
         """A timed batch of `count` calls from a secret slot; the last call is verified."""
@@ -256,8 +258,7 @@ class Session:
         """The outputs, row-major: as they lay when the clock stopped, wherever they can be read."""
         settles = self._does(Detector.SETTLED)
         reads = settles and self.runner.peeks and self.outputs.known
-        look = self._look if twice else self.outputs.look
-        seen = look() if reads else None
+        seen = (self._look() if twice else self.outputs.look()) if reads else None
         if seen is not None and seen.count != count:
             text = f"the answer came when {seen.count} of {count} calls had ended"
             raise Broken(Detector.SETTLED, text)
@@ -315,13 +316,14 @@ class Session:
         self._make_ready()
         timed = self._timed(start, count, midway)
         done = found[0].count if found else 0
-        leapt = midway.leaps(count, timed.took)
+        leapt = midway.leaps(timed.busy)
         self.leaps += leapt
         self.lies += midway.lags(count, timed.took, timed.busy)
         if done > count or self.lies >= LIES or self.leaps >= LEAPS:
             said = f"{midway.share(timed.took):.0%} into a window {midway.last} of {count} calls"
-            text = f"{said} had ended, and then {midway.found} at once" if leapt else f"{said} had ended"
-            raise Broken(Detector.TIMED_CALLS, f"{text}; the calls of a window must be worked off")
+            then = f", and then {midway.found} at once" if leapt else ""
+            text = f"{said} had ended{then}; the calls of a window must be worked off"
+            raise Broken(Detector.TIMED_CALLS, text)
         if done:
             self._check_midway((start + done - 1) % len(self.slots))
         return 0 < done < count and not leapt
