@@ -52,6 +52,16 @@ def test_no_network(bench):
     assert "got: ['lo']" in attempt(bench, "    return [name for _, name in socket.if_nameindex()]")
 
 
+def test_no_timer_goes_on_while_the_process_stands(bench):
+    body = """
+    made = ctypes.CDLL(None, use_errno=True)
+    timer = ctypes.c_void_p()
+    failed = made.timer_create(1, None, ctypes.byref(timer)), made.timerfd_create(1, 0)
+    return failed, ctypes.get_errno() == errno.EPERM
+"""
+    assert "got: ((-1, -1), True)" in attempt(bench, body)
+
+
 def test_nothing_can_be_written_but_the_private_tmp(bench):
     body = """
     written = []

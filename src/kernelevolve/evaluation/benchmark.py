@@ -36,7 +36,7 @@ class Plan:
     hopeless: float = 4.0
     """This much slower than the best baseline: `least` rounds are enough."""
     spots: int = 2
-    """Windows of each candidate that are stopped midway."""
+    """Windows of each candidate that are stopped midway, at least."""
 
 
 SEARCH = Plan(window_us=2000.0, rounds=8, budget_seconds=0.5)
@@ -98,10 +98,7 @@ def measure(
     if best_us is not None and next(iter(guesses.values())) > plan.hopeless * best_us:
         rounds = plan.least
     samples = Samples({n: [] for n in subjects}, {n: [] for n in subjects})
-    spots = {
-        name: session.random.choices(range(rounds), k=0 if session.lenient else plan.spots)
-        for name, session in subjects.items()
-    }
+    spots = {name: _spots(session, plan, rounds) for name, session in subjects.items()}
     for number in range(rounds):
         for name, session in _rotated(subjects, number):
             for _ in range(spots[name].count(number)):
@@ -111,7 +108,21 @@ def measure(
                 samples.busy += window.busy > BUSY
                 samples.us[name].append(max(MIN_US, window.us))
                 samples.own[name].append(window.own_us)
+    for name, session in subjects.items():
+        for _ in range(spots[name].count(rounds)):
+            _spot(session, guesses[name], plan)
     return samples
+
+
+def _spots(session: Session, plan: Plan, rounds: int) -> list[int]:
+    """Rounds before which a window is stopped midway; how often is secret, as a stop is felt.
+
+    One comes after the last round: whoever has felt all stops but that one is still not safe.
+    """
+    if session.lenient or not plan.spots:
+        return []
+    count = session.random.randrange(plan.spots, 2 * plan.spots)
+    return [*session.random.choices(range(rounds), k=count), rounds]
 
 
 def _rotated(subjects: Mapping[str, Session], by: int) -> list[tuple[str, Session]]:

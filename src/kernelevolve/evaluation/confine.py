@@ -2,8 +2,9 @@
 
 A filter of system calls in the kernel's own format (classic BPF, `seccomp(2)`), written out here
 because it is short: calls that look into other processes, change mounts or namespaces, keep memory
-that no limit counts, or configure the machine fail with EPERM. `clone3`, whose flags a filter
-cannot see, fails with ENOSYS: the C library then uses `clone`, whose flags it can.
+that no limit counts, or configure the machine fail with EPERM; so do those that make timers, whose
+interrupts would go on while their process stands still and something else is timed. `clone3`, whose
+flags a filter cannot see, fails with ENOSYS: the C library then uses `clone`, whose flags it can.
 """
 
 import ctypes
@@ -67,7 +68,8 @@ X86_64 = Calls(
     | {"perf_event_open": 298, "fanotify_init": 300, "name_to_handle_at": 303}
     | {"open_by_handle_at": 304, "clock_adjtime": 305, "setns": 308, "process_vm_readv": 310}
     | {"process_vm_writev": 311, "kcmp": 312, "finit_module": 313, "seccomp": 317}
-    | {"memfd_create": 319, "kexec_file_load": 320, "bpf": 321, "userfaultfd": 323},
+    | {"memfd_create": 319, "kexec_file_load": 320, "bpf": 321, "userfaultfd": 323}
+    | {"timer_create": 222, "timerfd_create": 283},
 )
 AARCH64 = Calls(
     audit=0xC00000B7,
@@ -82,7 +84,8 @@ AARCH64 = Calls(
     | {"perf_event_open": 241, "fanotify_init": 262, "name_to_handle_at": 264}
     | {"open_by_handle_at": 265, "clock_adjtime": 266, "setns": 268, "process_vm_readv": 270}
     | {"process_vm_writev": 271, "kcmp": 272, "finit_module": 273, "seccomp": 277}
-    | {"memfd_create": 279, "bpf": 280, "userfaultfd": 282, "kexec_file_load": 294},
+    | {"memfd_create": 279, "bpf": 280, "userfaultfd": 282, "kexec_file_load": 294}
+    | {"timer_create": 107, "timerfd_create": 85},
 )
 MACHINES = {"x86_64": X86_64, "aarch64": AARCH64}
 

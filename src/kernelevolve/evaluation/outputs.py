@@ -97,7 +97,8 @@ class Outputs:
         Raises:
             Broken: others are described.
         """
-        if list(pointers) != seen.pointers[: len(pointers)]:
+        count = len(self._plain.leaves)
+        if list(pointers[:count]) != seen.pointers[:count]:
             raise Broken(
                 Detector.SETTLED,
                 "other outputs are handed over than those that were there when the clock stopped",

@@ -3,6 +3,8 @@
 import ctypes
 import errno
 from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import NamedTuple
 
 from kernelevolve.evaluation.layout import Array
@@ -40,6 +42,18 @@ def read(pid: int, extents: Sequence[Extent], block: Array) -> bool:
         _read(pid, wanted[i : i + MOST], base) == sum(e.nbytes for e in wanted[i : i + MOST])
         for i in range(0, len(wanted), MOST)
     )
+
+
+def files_behind(pid: int, addresses: Sequence[int]) -> set[int]:
+    """Inodes of the files that are mapped where these addresses lie; best while it stands."""
+    found = set()
+    with suppress(OSError):
+        for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
+            extent, _, _, _, inode, *_ = line.split(maxsplit=5)
+            begin, end = (int(part, 16) for part in extent.split("-"))
+            if inode != "0" and any(begin <= address < end for address in addresses):
+                found.add(int(inode))
+    return found
 
 
 def _read(pid: int, extents: Sequence[Extent], base: int) -> int:

@@ -11,13 +11,13 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
 from kernelevolve.core.job import Limits
 from kernelevolve.evaluation import peek, replies, sandbox
 from kernelevolve.evaluation.layout import Array
+from kernelevolve.evaluation.midway import Midway
 from kernelevolve.evaluation.peek import Extent
 from kernelevolve.evaluation.sandbox import Walls
 from kernelevolve.evaluation.tree import STOP_SECONDS, Restless, Tree
@@ -60,29 +60,6 @@ class Failed(Exception):
     def __init__(self, error: Mapping[str, str]) -> None:
         super().__init__(str(error.get("text", ""))[:200])
         self.error = error
-
-
-@dataclass
-class Midway:
-    """A stop in the middle of a window, and how far the runner said it was when last seen."""
-
-    ended: Callable[[], int]
-    """How many calls have ended, by the driver's word."""
-    wanted: int
-    """So many bring about the stop."""
-    look: Callable[[], object]
-    """What to do while everything stands."""
-    last: int = 0
-    """Calls that had ended when the judge last saw fewer than it waited for."""
-    last_at: float = 0.0
-    """When that was; as a share of the window's time once it has ended."""
-
-    def reached(self) -> bool:
-        """Whether it is time to stop."""
-        moment, ended = time.perf_counter(), self.ended()
-        if ended < self.wanted:
-            self.last, self.last_at = ended, moment
-        return ended >= self.wanted
 
 
 class WarmParent:
@@ -192,6 +169,8 @@ class Runner:
         self.tree = Tree(self.init)
         self.driver = 0
         """Number of the process that answers; known from its first answer on."""
+        self.cores: frozenset[int] = frozenset()
+        """Where it was told to run, before it ran anybody's code."""
         self.peeks = False
         """Whether its memory can be read; found out before it runs anybody's code."""
         self._handle = os.pidfd_open(self.init)
@@ -233,6 +212,8 @@ class Runner:
         """After the first answer, which comes before anything is loaded."""
         self.driver = next(iter(self.tree.pids()), 0)
         self.peeks = bool(self.driver) and peek.permitted(self.driver)
+        with suppress(OSError):
+            self.cores = frozenset(os.sched_getaffinity(self.driver))
 
     def window(
         self, seconds: float, *, still: bool, midway: Midway | None = None, **body: Any
@@ -252,18 +233,23 @@ class Runner:
         self.go_on()
         latest = begun + min(seconds, SPIN_SECONDS)
         pause = 0.0
-        if midway is not None and not self._spin(latest, midway.reached):
-            stopped = self.stop()
-            midway.look()
-            pause = time.perf_counter() - stopped
-            self.go_on()
+        if midway is not None:
+            midway.begins(begun)
+            pause = self._halfway(latest, midway)
         reply = None if self._spin(latest) else self._reply(seconds)
         ended = self.stop() if still else time.perf_counter()
         reply = self._reply(seconds) if reply is None else reply
-        took = ended - begun - pause
-        if midway is not None:
-            midway.last_at = max(0.0, midway.last_at - begun) / took
-        return took, replies.seconds(reply, "took")
+        return ended - begun - pause, replies.seconds(reply, "took")
+
+    def _halfway(self, latest: float, midway: Midway) -> float:
+        """Stop where it is time to, unless the answer comes first; seconds that all stood."""
+        if self._spin(latest, midway.reached):
+            return 0.0
+        stopped = self.stop()
+        midway.look()
+        pause = time.perf_counter() - stopped
+        self.go_on()
+        return pause
 
     def _spin(self, deadline: float, reached: Callable[[], bool] = lambda: False) -> bool:
         """Watch for the answer without sleeping: waking up would count as the runner's time."""
@@ -334,6 +320,15 @@ class Runner:
     def read(self, extents: Sequence[Extent], block: Array) -> bool:
         """Copy memory of the driver's process, best while it stands; False where it cannot."""
         return peek.read(self.driver, extents, block)
+
+    def strays(self) -> frozenset[int]:
+        """Processors that some thread may use beside its own, by the kernel's word."""
+        return self.tree.processors() - self.cores if self.cores else frozenset()
+
+    def shares(self, addresses: Sequence[int], files: Sequence[int]) -> bool:
+        """Whether an address lies in memory that is one of these files', by the kernel's word."""
+        inodes = {os.fstat(fd).st_ino for fd in files}
+        return bool(inodes & peek.files_behind(self.driver, addresses))
 
     def memory(self) -> tuple[int, int]:
         """Resident bytes of the runner now, and their peak."""

@@ -13,15 +13,16 @@ from typing import Any, ClassVar
 
 from kernelevolve.core.detector import Detector
 from kernelevolve.core.task import Task
-from kernelevolve.evaluation import outside, replies
+from kernelevolve.evaluation import outside, places, replies
 from kernelevolve.evaluation.blocks import Block, same
 from kernelevolve.evaluation.comparison import POISON, Comparison
 from kernelevolve.evaluation.fresh import Fresh
 from kernelevolve.evaluation.layout import Array, Layout
+from kernelevolve.evaluation.midway import Midway
 from kernelevolve.evaluation.outputs import Outputs, Seen
 from kernelevolve.evaluation.pool import Prepared
 from kernelevolve.evaluation.probe import Probe
-from kernelevolve.evaluation.processes import Midway, Runner
+from kernelevolve.evaluation.processes import Runner
 from kernelevolve.evaluation.slots import Slots
 from kernelevolve.evaluation.verify import Broken, Objection, Verifier, Wrong
 from kernelevolve.evaluation.window import Timed, Window
@@ -35,9 +36,10 @@ OVERHEAD_LIMIT = 200e-6
 AUDITED_SHARE = 0.3
 BUSY = 0.02
 """More of a window than this in which something else had the core spoils its figures."""
-ASTRAY = 0.25
 LIES = 6
-"""So many windows whose count of ended calls lags behind their time by more are no chance."""
+"""So many windows whose count of ended calls lags behind their time are no chance."""
+LEAPS = 2
+"""So many whose count leaps over calls are none either."""
 
 
 @dataclass
@@ -72,6 +74,8 @@ class Session:
     """What lies in the called slot instead of one of the pool's sets."""
     lies: int = 0
     """Windows in which the driver's count of ended calls did not go on with the time."""
+    leaps: int = 0
+    """Windows in which it leapt over calls."""
 
     def __post_init__(self) -> None:
         self.outputs = Outputs(self.runner, self.prepared.plain)
@@ -177,16 +181,21 @@ class Session:
             took = took or window.us
         return took
 
-    def once(self, slot: int, *, twice: bool = False) -> Window:
-        """One verified call."""
-        return self._window(slot, 1, buffers=bool(self.prepared.mutated), twice=twice, only=True)
+    def once(self, slot: int, *, twice: bool = False, behind: int = 0) -> Window:
+        """One verified call, behind others of the same window where nothing is changed by them."""
+        mutated = bool(self.prepared.mutated)
+        behind = 0 if mutated or self.prepared.mutates_inputs else min(behind, slot)
+        return self._window(slot - behind, behind + 1, buffers=mutated, twice=twice, only=True)
 
     def window(self, count: int, *, twice: bool = False) -> Window:
         """A timed batch of `count` calls from a secret slot; the last call is verified."""
-        return self._window(self.slots.secret(), self._most(count), twice=twice)
+        buffers = bool(self.prepared.mutated)
+        return self._window(self.slots.secret(), self._most(count), buffers=buffers, twice=twice)
 
     def _most(self, count: int) -> int:
-        """No slot is called twice in a window: contents would come back."""
+        """No slot is called twice in a window; what calls change is good for one window."""
+        if self.prepared.mutated and self._does(Detector.TIMED_CALLS):
+            return min(count, 1)
         once = self.freshens or self.prepared.mutates_inputs
         return min(count, len(self.slots)) if once else count
 
@@ -206,6 +215,7 @@ class Session:
         if audit and (count == 1 or not self.prepared.buffers_matter):
             self.audited += 1
             slot = (start + count - 1) % len(self.slots)
+            buffers = buffers and count == 1
             self._judge(slot, count, buffers=buffers, twice=twice, only=only)
         return timed.window(count, self.overhead, own=not self._does(Detector.CLOCK))
 
@@ -276,14 +286,13 @@ class Session:
     ) -> Array:
         """The outputs, row-major: as they lay when the clock stopped, wherever they can be read."""
         settles = self._does(Detector.SETTLED)
-        reads = settles and self.runner.peeks and self.outputs.known and not buffers
-        seen = self.outputs.look() if reads else None
+        reads = settles and self.runner.peeks and self.outputs.known
+        seen = (self._look() if twice else self.outputs.look()) if reads else None
         if seen is not None and seen.count != count:
-            raise Broken(
-                Detector.SETTLED,
-                f"the answer came when {seen.count} of {count} calls had ended",
-            )
-        reply = self._describe(verifier, buffers=buffers, copied=twice or seen is None)
+            text = f"the answer came when {seen.count} of {count} calls had ended"
+            raise Broken(Detector.SETTLED, text)
+        copied = twice or buffers or seen is None
+        reply = self._describe(verifier, buffers=buffers, copied=copied)
         covered = self.outputs.learn(reply)
         if seen is None:
             if twice and settles:
@@ -291,9 +300,9 @@ class Session:
             return self.outbox.bytes
         self.outputs.confirm(seen, reply["pointers"])
         if covered:
-            if twice and not self.comparison.equal(self.outputs.rows(), self.outbox.bytes):
+            if copied and not self.comparison.equal(self.outputs.rows(), self.outbox.bytes):
                 raise _unsettled()
-            return self.outputs.rows()
+            return self.outbox.bytes if buffers else self.outputs.rows()
         if not only:
             text = "an output lies otherwise in memory than when it was verified; return one kind"
             raise Broken(Detector.SETTLED, text)
@@ -332,24 +341,36 @@ class Session:
         midway = Midway(
             ended=self.outputs.mailbox.ended,
             wanted=self.random.randrange(1, count),
-            look=lambda: found.append(self.outputs.look()),
+            look=lambda: found.append(self._look()),
         )
         self._make_ready(start, count)
         timed = self._timed(start, count, midway)
         done = found[0].count if found else 0
-        expected = count * (midway.last_at - timed.busy - ASTRAY) - 1
-        self.lies += midway.last < expected
-        if done > count or self.lies >= LIES:
-            text = f"{midway.last_at:.0%} into a window {midway.last} of {count} calls had ended"
-            raise Broken(Detector.TIMED_CALLS, f"{text}; the calls of a window must be worked off")
+        leapt = midway.leaps(timed.busy)
+        self.leaps += leapt
+        self.lies += midway.lags(count, timed.took, timed.busy)
+        if done > count or self.lies >= LIES or self.leaps >= LEAPS:
+            said = f"{midway.share(timed.took):.0%} into a window {midway.last} of {count} calls"
+            then = f", and then {midway.found} at once" if leapt else ""
+            text = f"{said} had ended{then}; the calls of a window must be worked off"
+            raise Broken(Detector.TIMED_CALLS, text)
         if done:
-            slot = (start + done - 1) % len(self.slots)
-            try:
-                self._compare(slot, self.outputs.rows())
-            except Wrong as error:
-                text = f"a call in the middle of a timed window: {error}"
-                raise Wrong(Detector.TIMED_CALLS, text) from error
-        return 0 < done < count
+            self._check_midway((start + done - 1) % len(self.slots))
+        return 0 < done < count and not leapt
+
+    def _look(self) -> Seen:
+        """Outputs as they lie while all stands, and whether all is where it belongs."""
+        seen = self.outputs.look()
+        for objection in places.objections(self.runner, self.ring, seen, self.prepared.may_alias):
+            self.object_to(objection)
+        return seen
+
+    def _check_midway(self, slot: int) -> None:
+        try:
+            self._compare(slot, self.outputs.rows())
+        except Wrong as error:
+            text = f"a call in the middle of a timed window: {error}"
+            raise Wrong(Detector.TIMED_CALLS, text) from error
 
     def unseen(self, windows: int) -> None:
         """So many windows were to be stopped midway, and in none was a call seen to end."""

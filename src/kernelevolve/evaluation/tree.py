@@ -81,6 +81,14 @@ class Tree:
                 os.kill(pid, signal.SIGCONT)
         self.halted = False
 
+    def processors(self) -> frozenset[int]:
+        """All on which some thread that was seen may run."""
+        found: set[int] = set()
+        for _, thread in self._threads:
+            with suppress(OSError):
+                found |= os.sched_getaffinity(int(thread))
+        return frozenset(found)
+
     def cpu(self) -> float:
         """Processor seconds of all living processes, of their ended threads too."""
         total = 0.0

@@ -86,6 +86,27 @@ TASKS = {
         def get_inputs():
             return [torch.randn(64, 24)]
     """,
+    "running": """
+        class Model(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.register_buffer("mean", torch.zeros(96))
+
+            def forward(self, x):
+                self.mean.mul_(0.9).add_(0.1 * x.mean(0))
+                return torch.softmax(x - self.mean, -1)
+
+        def get_inputs():
+            return [torch.randn(64, 96)]
+    """,
+    "transposed": """
+        class Model(nn.Module):
+            def forward(self, x):
+                return x.transpose(0, 1).contiguous()
+
+        def get_inputs():
+            return [torch.randn(64, 96)]
+    """,
     "backward": """
         BACKWARD = True
 
