@@ -55,6 +55,27 @@ def test_many_small_errors_break_the_rms_budget():
         check(native + np.float32(5e-6), native, oracle, rms=1e-6, maximum=1e-6)
 
 
+def test_small_values_of_a_row_are_no_rounding_error_of_its_largest():
+    random = np.random.default_rng(0)
+    oracle = np.exp(random.standard_normal((32, 256)) * 3)
+    native = oracle.astype(np.float32)
+    assert check(native, native, oracle).maximum <= 1
+    without = np.where(oracle < oracle.max(-1, keepdims=True) * 2.0**-21, 0, native)
+    with pytest.raises(Wrong, match="budget|value"):
+        check(without.astype(np.float32), native, oracle)
+
+
+def test_elements_may_be_lost_where_the_reference_loses_them():
+    random = np.random.default_rng(0)
+    oracle = random.standard_normal((32, 256)) * 1e-9
+    oracle[:, 0] = 1.0
+    native = (oracle + random.standard_normal(oracle.shape) * 1e-8).astype(np.float32)
+    other = (oracle + random.standard_normal(oracle.shape) * 1e-8).astype(np.float32)
+    assert check(other, native, oracle, rms=1e-8, maximum=4e-8).maximum <= 1
+    with pytest.raises(Wrong, match="small values"):
+        check(other, oracle.astype(np.float32), oracle, rms=1e-8, maximum=4e-8)
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_non_finite_values_must_be_where_the_reference_has_them(value):
     native = np.array([1.0, value, 3.0], np.float32)

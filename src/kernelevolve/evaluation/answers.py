@@ -19,8 +19,8 @@ from kernelevolve.evaluation.verify import (
     Reference,
     Yardstick,
     is_float,
-    measure_yardstick,
 )
+from kernelevolve.evaluation.yardstick import measure_yardstick
 
 REFERENCE_SECONDS = 300.0
 YARDSTICK_SETS = 2

@@ -214,6 +214,11 @@ class Subject:
             if name in self.snapshot and not torch.equal(buffer, self.snapshot[name])
         )
 
+    def owns(self, tensor: Tensor) -> bool:
+        """Whether a tensor lies in the module's parameters or buffers."""
+        own = {storage(t) for t in (*self.model.parameters(), *self.model.buffers())} - {0}
+        return tensor.numel() > 0 and storage(tensor) in own
+
     def call(self, slot: Any) -> Any:
         """One call on a slot's inputs: forward, and backward where the task asks for it."""
         if not self.backward:
@@ -271,6 +276,14 @@ def address(tensor: Tensor) -> int:
     try:
         return tensor.data_ptr()
     except RuntimeError:
+        return 0
+
+
+def storage(tensor: Tensor) -> int:
+    """Where its memory begins; 0 where it has none of its own."""
+    try:
+        return tensor.untyped_storage().data_ptr()
+    except (RuntimeError, NotImplementedError):
         return 0
 
 

@@ -15,6 +15,7 @@ from kernelevolve.evaluation.answers import Answer, Answers, Outputs, equal
 from kernelevolve.evaluation.blocks import Block, same
 from kernelevolve.evaluation.layout import Array, Layout
 from kernelevolve.evaluation.processes import Failed, Runner
+from kernelevolve.evaluation.sharing import shared
 from kernelevolve.evaluation.verify import OracleKind, Reference, Verifier, Yardstick, is_float
 
 SEEDS = 1 << 63
@@ -47,6 +48,8 @@ class Prepared:
     state_seed: int
     mutated: tuple[str, ...]
     may_alias: list[bool]
+    may_share: frozenset[tuple[int, int]]
+    """Pairs of outputs that share memory in the reference."""
     mutates_inputs: bool
     buffers_matter: bool = False
     """Outputs depend on buffers that calls change, so only first calls can be verified."""
@@ -125,8 +128,8 @@ class Preparation:
         return Prepared(
             self.workload, inputs, contents, outputs, plain, expected,
             [replace(y, relative=float("inf")) for y in yardsticks], state, state_fd, state_seed,
-            mutated, list(reply["aliases"]), mutates, buffers_matter, self._answers.kind,
-            self.findings,
+            mutated, list(reply["aliases"]), shared(outputs, reply), mutates, buffers_matter,
+            self._answers.kind, self.findings,
         )  # fmt: skip
 
     def _inputs(self) -> tuple[Layout, list[Array]]:

@@ -154,7 +154,7 @@ class Runner:
             "types": [type_name(t) for t in tensors],
             "devices": [t.device.type for t in tensors],
             "pointers": [modules.address(t) for t in tensors],
-            "aliases": [any(m.holds(t) for m in self.memories) for t in tensors],
+            "aliases": [any(m.holds(t) for m in self.memories) or subject.owns(t) for t in tensors],
         }
         if fds and layout.nbytes <= body["nbytes"]:
             self._outbox(fds[0], body["nbytes"]).write(layout, tensors)

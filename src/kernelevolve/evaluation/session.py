@@ -13,10 +13,10 @@ from typing import Any, ClassVar
 
 from kernelevolve.core.detector import Detector
 from kernelevolve.core.task import Task
-from kernelevolve.evaluation import outside
+from kernelevolve.evaluation import outside, sharing
 from kernelevolve.evaluation.blocks import Block, same
 from kernelevolve.evaluation.comparison import POISON, Comparison
-from kernelevolve.evaluation.layout import Array, Layout
+from kernelevolve.evaluation.layout import Array, Layout, paths
 from kernelevolve.evaluation.outputs import Outputs, Seen
 from kernelevolve.evaluation.pool import Prepared
 from kernelevolve.evaluation.probe import Probe
@@ -275,8 +275,16 @@ class Session:
         fds = [self.outbox.fd] if copied else []
         reply = self._ask_aside("outcome", fds, buffers=buffers, nbytes=self.outbox.nbytes)
         got = verifier.header(reply, may_alias=self.prepared.may_alias)
+        if extra := sharing.excess(got, reply, self.prepared.may_share, self._returned):
+            self.object_to(Broken(Detector.ALIASING, extra))
         _flag_strides(verifier, got, reply)
         return reply
+
+    @property
+    def _returned(self) -> int:
+        """How many of the outputs `forward` returns; gradients may share what autograd shares."""
+        tree = self.prepared.plain.tree
+        return len(paths(tree["list"][0] if self.task.backward else tree))
 
     def _again(self, verifier: Verifier, *, buffers: bool) -> None:
         """Where the runner's memory cannot be read, two copies must at least be the same."""
