@@ -86,6 +86,10 @@ class Answers:
         self.ask("oracle", slot=slot, dtype=dtype)
         return self._fetch("last").values
 
+    def oracle_inputs(self) -> Outputs:
+        """What the oracle's last call left in its inputs."""
+        return self._fetch("left").values
+
     def _fetch(self, op: str) -> Answer:
         layout = Layout.parse(self.ask(op, buffers=True))
         if self._outbox is None or self._outbox.nbytes < layout.nbytes:

@@ -100,7 +100,7 @@ class Session:
     def map_slots(self, block: Block, layout: Layout, count: int, keep: int = 0) -> None:
         """Map `count` slots behind the `keep` that stay, and the mailbox."""
         mailbox = self.outputs.mailbox
-        self._ask(
+        self.ask(
             "attach",
             [block.fd, mailbox.fd],
             layout=layout.dump(),
@@ -110,13 +110,14 @@ class Session:
             outputs=mailbox.outputs,
         )
 
-    def _ask(self, op: str, fds: Sequence[int] = (), **body: Any) -> dict[str, Any]:
+    def ask(self, op: str, fds: Sequence[int] = (), **body: Any) -> dict[str, Any]:
+        """One request about this workload."""
         return self.runner.ask(op, self.seconds, fds, workload=self.prepared.workload.name, **body)
 
     def _ask_aside(self, op: str, fds: Sequence[int] = (), **body: Any) -> dict[str, Any]:
         """A request beside the windows; the tree stands still again when it is answered."""
         before = self.runner.tree.cpu()
-        reply = self._ask(op, fds, **body)
+        reply = self.ask(op, fds, **body)
         if self._does(Detector.OUTSIDE_WORK):
             self.runner.stop()
         self.aside.setdefault(op, []).append(self.runner.tree.cpu() - before)
@@ -167,7 +168,9 @@ class Session:
         return self._window(self.slots.secret(), self._most(count), twice=twice)
 
     def _most(self, count: int) -> int:
-        """Inputs that calls change are good for one call."""
+        """Inputs that calls change are good for one call; so are buffers that outputs depend on."""
+        if self.prepared.buffers_matter:
+            return 1
         return min(count, len(self.slots)) if self.prepared.mutates_inputs else count
 
     def _audits(self) -> bool:
@@ -239,6 +242,9 @@ class Session:
                 self._blame_lateness(verifier, content)
             raise error if only else self.comparison.blame(error, block) from error
         self._check_inputs({slot})
+        called = [(slot - n) % len(self.slots) for n in range(count)]
+        if fault := self.slots.left_wrong(called, self.task.tolerance):
+            self.object_to(Wrong(Detector.INPUTS, fault))
         if self._does(Detector.FRESH_CONTENTS) and (self.comparison.cheap or not only):
             self.slots.choose(slot)
 

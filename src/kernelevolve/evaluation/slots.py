@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from random import Random
 
+from kernelevolve.core.task import Tolerance
 from kernelevolve.evaluation.blocks import Block, same
 from kernelevolve.evaluation.layout import Array
 from kernelevolve.evaluation.pool import Prepared
@@ -49,6 +50,15 @@ class Slots:
             same(self.part(slot), self._prepared.contents[self._contents[slot]])
             for slot in (range(len(self)) if slots is None else slots)
         )
+
+    def left_wrong(self, slots: Iterable[int], tolerance: Tolerance) -> str:
+        """What is wrong with inputs that the reference changes, in slots called once; or empty."""
+        left, given = self._prepared.left, self._prepared.contents
+        for slot in slots if left.any else ():
+            content = self._contents[slot]
+            if fault := left.fault(content, given[content], self.part(slot), tolerance):
+                return fault
+        return ""
 
     def choose(self, slot: int) -> None:
         """Exchange this slot's contents with another's at the next `move`; more where cheap."""

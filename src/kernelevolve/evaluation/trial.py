@@ -22,7 +22,16 @@ from kernelevolve.core.evaluation import (
 )
 from kernelevolve.core.job import Job, Seeds
 from kernelevolve.core.task import Workload
-from kernelevolve.evaluation import benchmark, lease, physics, probing, report, sandbox, sanitize
+from kernelevolve.evaluation import (
+    benchmark,
+    held,
+    lease,
+    physics,
+    probing,
+    report,
+    sandbox,
+    sanitize,
+)
 from kernelevolve.evaluation.census import Watch
 from kernelevolve.evaluation.context import Context
 from kernelevolve.evaluation.pool import Prepared, Refused
@@ -242,8 +251,9 @@ class Trial:
         first = next(chosen, None)
         usual = SETS_WHERE_LARGE if suite.large else SETS
         sets = CONFIRM_SETS if self._thorough else usual
-        base = None if first is None else first.base
+        base = first.base if first else None
         self.first_us[prepared.workload.name] = session.verify(sets, base)
+        held.verify(session)
         while first is not None:
             self._probe(runner, prepared, first)
             first = next(chosen, None)

@@ -1,0 +1,60 @@
+"""Outputs of several calls that are kept: later calls must leave them alone. In the judge."""
+
+from contextlib import closing
+
+import numpy as np
+
+from kernelevolve.core.detector import Detector
+from kernelevolve.evaluation.blocks import Block
+from kernelevolve.evaluation.layout import Array, Layout, raw
+from kernelevolve.evaluation.session import Session
+from kernelevolve.evaluation.verify import Broken, Wrong
+
+CALLS = 16
+MOST_BYTES = 64 << 20
+KEPT = (
+    "the outputs of earlier calls are not what they were when later calls have been made; "
+    "return newly allocated tensors"
+)
+
+
+def verify(session: Session) -> None:
+    """Call it a few times, keep all results, and compare all of them afterwards.
+
+    Whoever calls a module twice may use both results. Single calls were right before.
+
+    Raises:
+        Broken: an earlier call's outputs are not right any more.
+    """
+    prepared = session.prepared
+    calls = min(CALLS, MOST_BYTES // max(1, prepared.plain.nbytes))
+    if calls < 2 or prepared.buffers_matter or prepared.mutates_inputs:
+        return
+    session.slots.stay()
+    start = session.slots.secret()
+    reply = session.ask("held", start=start, count=calls)
+    layout = Layout.parse(reply)
+    leaves = len(prepared.plain.leaves)
+    if len(layout.leaves) != calls * leaves:
+        session.object_to(Broken(Detector.ALIASING, KEPT))
+        return
+    with closing(Block(layout.nbytes)) as block:
+        session.ask("outcome", [block.fd], buffers=False, nbytes=block.nbytes)
+        session.runner.stop()
+        for number in range(calls - 1):
+            content = session.slots.content((start + number) % len(session.slots))
+            part = Layout(None, layout.leaves[number * leaves : (number + 1) * leaves])
+            try:
+                session.comparison.check(content, _rows(part, prepared.plain, block.bytes))
+            except Wrong as error:
+                session.object_to(Broken(Detector.ALIASING, f"{KEPT}: {error}"))
+                return
+
+
+def _rows(part: Layout, plain: Layout, block: Array) -> Array:
+    """One call's outputs, as they would lie alone."""
+    found = np.zeros(plain.nbytes, np.uint8)
+    for lies, leaf in zip(part.leaves, plain.leaves, strict=True):
+        if leaf.elements:
+            raw(leaf, found)[...] = raw(lies, block).reshape(leaf.shape)
+    return found
