@@ -83,7 +83,7 @@ def test_no_model_is_invalid(bench, text):
 
 def test_wrong_only_in_a_later_call_is_found_while_timing(bench):
     before = "calls = 0"
-    body = "global calls; calls += 1; return torch.relu(x) * (2 if calls < 12 else 3)"
+    body = "global calls; calls += 1; return torch.relu(x) * (2 if calls < 25 else 3)"
     task, few = bench.task(RELU), {Detector.ADVERSARIAL, Detector.METAMORPHIC, Detector.LINEAR}
     assert bench.verdict(task, forward(body, before), without=few).ok
     found = bench.verdict(task, forward(body, before), Stage.BENCHMARK, without=few)

@@ -1,6 +1,8 @@
 """Outputs of several calls that are kept: later calls must leave them alone. In the judge."""
 
+from collections.abc import Mapping
 from contextlib import closing
+from typing import Any
 
 import numpy as np
 
@@ -8,6 +10,7 @@ from kernelevolve.core.detector import Detector
 from kernelevolve.evaluation.blocks import Block
 from kernelevolve.evaluation.layout import Array, Layout, raw
 from kernelevolve.evaluation.session import Session
+from kernelevolve.evaluation.sharing import shared
 from kernelevolve.evaluation.verify import Broken, Wrong
 
 CALLS = 16
@@ -25,6 +28,7 @@ def verify(session: Session) -> None:
 
     Raises:
         Broken: an earlier call's outputs are not right any more.
+        Wrong: a later call's are not right.
     """
     prepared = session.prepared
     calls = min(CALLS, MOST_BYTES // max(1, prepared.plain.nbytes))
@@ -39,16 +43,25 @@ def verify(session: Session) -> None:
         session.object_to(Broken(Detector.ALIASING, KEPT))
         return
     with closing(Block(layout.nbytes)) as block:
-        session.ask("outcome", [block.fd], buffers=False, nbytes=block.nbytes)
+        told = session.ask("outcome", [block.fd], buffers=False, nbytes=block.nbytes)
         session.runner.stop()
-        for number in range(calls - 1):
+        for number in range(calls):
             content = session.slots.content((start + number) % len(session.slots))
             part = Layout(None, layout.leaves[number * leaves : (number + 1) * leaves])
+            values = _rows(part, prepared.plain, block.bytes)
             try:
-                session.comparison.check(content, _rows(part, prepared.plain, block.bytes))
+                session.comparison.check(content, values)
             except Wrong as error:
-                session.object_to(Broken(Detector.ALIASING, f"{KEPT}: {error}"))
-                return
+                if _overwritten(layout, told, leaves):
+                    session.object_to(Broken(Detector.ALIASING, f"{KEPT}: {error}"))
+                    return
+                blamed = session.comparison.blame(error, values)
+                raise blamed if blamed.detector is Detector.FRESH_CONTENTS else error from error
+
+
+def _overwritten(layout: Layout, told: Mapping[str, Any], leaves: int) -> bool:
+    """Whether results of different calls share memory."""
+    return any(a // leaves != b // leaves for a, b in shared(layout, told))
 
 
 def _rows(part: Layout, plain: Layout, block: Array) -> Array:

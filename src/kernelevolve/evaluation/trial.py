@@ -251,12 +251,11 @@ class Trial:
         first = next(chosen, None)
         usual = SETS_WHERE_LARGE if suite.large else SETS
         sets = CONFIRM_SETS if self._thorough else usual
-        base = first.base if first else None
-        self.first_us[prepared.workload.name] = session.verify(sets, base)
-        held.verify(session)
+        self.first_us[prepared.workload.name] = session.verify(sets, first.base if first else None)
         while first is not None:
             self._probe(runner, prepared, first)
             first = next(chosen, None)
+        held.verify(session)
 
     def _probe(self, runner: Runner, prepared: Prepared, probe: Probe) -> None:
         """One call on inputs made for a purpose, with state made for it where it has one."""
