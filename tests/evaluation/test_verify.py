@@ -12,7 +12,9 @@ from kernelevolve.evaluation.wire import Malformed
 def verifier(native, oracle, dtype="float32", rms=0.0, maximum=0.0):
     leaves = packed([(dtype, native.shape, contiguous(native.shape))])
     kind = "exact" if oracle is None else "float64"
-    checks = Verifier(Tolerance(), Layout({"tensor": 0}, leaves), [Yardstick(kind, rms, maximum)])
+    checks = Verifier(
+        Tolerance(), Layout({"tensor": 0}, leaves), [Yardstick(kind, rms, maximum, usual=True)]
+    )
     return checks, [Reference(leaves[0], native, oracle)]
 
 

@@ -227,8 +227,11 @@ class Subject:
         theirs = {own: name for name, own in self.names.items()}
         return [output, gradients(output, slot, self.model, theirs)]
 
-    def calls(self, start: int, count: int) -> float:
-        """`count` calls over the slots in turn; the last result is kept. Own clock, seconds."""
+    def calls(self, start: int, count: int, held: list[Any] | None = None) -> float:
+        """`count` calls over the slots in turn; the last result is kept. Own clock, seconds.
+
+        All results are appended to `held`, if given.
+        """
         self.result = None
         slots, call, ring = self.slots, self.call, len(self.slots)
         box, bank = self.mailbox, len(self.mailbox) // 2
@@ -244,6 +247,8 @@ class Subject:
                     note(box[place : place + bank], latest)
                 box[0] = number + 1
                 result = latest
+                if held is not None:
+                    held.append(latest)
             took = time.perf_counter() - begun
         self.result = result
         return took

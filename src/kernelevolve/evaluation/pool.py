@@ -135,7 +135,8 @@ class Preparation:
         self._answers.close()
         return Prepared(
             self.workload, inputs, contents, outputs, plain, expected,
-            [replace(y, relative=float("inf")) for y in yardsticks], state, state_fd, state_seed,
+            [replace(y, relative=float("inf"), usual=True) for y in yardsticks],
+            state, state_fd, state_seed,
             mutated, list(reply["aliases"]), shared(outputs, reply), mutates, buffers_matter,
             self._answers.kind, self.findings,
             left=inplace.left(inputs, contents, after, exact) if mutates else inplace.NOTHING,
