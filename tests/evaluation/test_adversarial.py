@@ -7,7 +7,7 @@ from kernelevolve.evaluation import adversarial, mutation
 from kernelevolve.evaluation.domain import arguments, observe, read, write
 from kernelevolve.evaluation.layout import Layout, contiguous, packed
 from kernelevolve.evaluation.placement import VIEWS, arranged, placed
-from kernelevolve.evaluation.verify import ulp
+from kernelevolve.evaluation.rounding import ulp
 
 TREE = {"dict": [["args", {"list": [{"tensor": 0}, {"tensor": 1}]}], ["cotangents", {"list": []}]]}
 GENERATORS = {g.name: g for g in adversarial.GENERATORS}
@@ -72,7 +72,10 @@ def test_made_inputs_stay_in_their_domain_and_follow_from_the_seed(
     assert not np.isnan(values).any() or name == "nan"
 
 
-@pytest.mark.parametrize("name", sorted(GENERATORS))
+ONE = {"dict": [["args", {"list": [{"tensor": 0}]}], ["cotangents", {"list": []}]]}
+
+
+@pytest.mark.parametrize("name", sorted(set(GENERATORS) - {"ascending"}))
 def test_every_generator_changes_plain_inputs(name):
     layout, contents = pool("float32", (64, 48), "normal")
     assert made(name, layout, contents) is not None
@@ -94,12 +97,47 @@ def test_outliers_lie_anywhere():
     assert places == set(range(8))
 
 
-def test_what_is_sorted_or_shared_is_left_alone():
+def offsets():
     leaves = packed([("int32", (8,), (1,)), ("float32", (4, 4), (0, 1))])
     layout = Layout(TREE, leaves)
     content = np.zeros(layout.nbytes, np.uint8)
     write(leaves[0], content, np.array([0, 2, 2, 5, 9, 9, 12, 20]))
-    assert {d.kind for d in observe(layout, [content]).values()} == {"fixed"}
+    return layout, content
+
+
+def test_what_is_sorted_is_moved_as_a_whole_and_what_is_shared_not_at_all():
+    layout, content = offsets()
+    assert [d.kind for d in observe(layout, [content]).values()] == ["sorted", "fixed"]
+    for name in set(GENERATORS) - {"ascending"}:
+        assert made(name, layout, [content]) is None
+
+
+@given(st.integers(0, 50))
+def test_offsets_ascend_between_the_same_ends(seed):
+    layout, content = offsets()
+    found = read(layout.leaves[0], made("ascending", layout, [content], seed))
+    assert (np.diff(found) >= 0).all()
+    assert (found[0], found[-1]) == (0, 20)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "int64"])
+def test_a_mask_that_ascends_is_a_mask(dtype):
+    leaves = packed([(dtype, (12, 12), (12, 1))])
+    layout = Layout(ONE, leaves)
+    content = np.zeros(layout.nbytes, np.uint8)
+    write(leaves[0], content, np.triu(np.ones((12, 12)), 1))
+    assert observe(layout, [content])[0].kind in ("levels", "integer")
+
+
+def test_cotangents_are_changed_too():
+    leaves = packed([("float32", (4, 4), (4, 1)), ("float32", (4, 4), (4, 1))])
+    tree = {
+        "dict": [["args", {"list": [{"tensor": 0}]}], ["cotangents", {"list": [{"tensor": 1}]}]]
+    }
+    layout = Layout(tree, leaves)
+    content = np.random.default_rng(0).standard_normal(layout.nbytes // 4).astype(np.float32)
+    found = made("magnitudes", layout, [content.view(np.uint8)])
+    assert (read(leaves[1], found) != read(leaves[1], content.view(np.uint8))).any()
 
 
 def test_cotangents_are_no_arguments():

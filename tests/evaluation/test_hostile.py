@@ -72,7 +72,7 @@ class Fake(Runner):
         self.tree = Still()
         self.tree.waited = waited
         self.driver, self.peeks, self.closed = 1, True, False
-        self.memory_seen = True
+        self.memory_seen, self.cores = True, frozenset()
 
     def read(self, extents, block):
         return self.memory_seen
@@ -283,4 +283,4 @@ def test_descriptors_that_come_with_an_answer_are_not_taken():
         Channel(runner.theirs).send({"state": {}}, [spare] * 200)
         os.close(spare)
         assert runner.ask("state", 1) == {"state": {}}
-    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    assert len(list(Path("/proc/self/fd").iterdir())) <= before

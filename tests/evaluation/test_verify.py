@@ -7,22 +7,22 @@ from kernelevolve.core.detector import Detector
 from kernelevolve.core.task import Tolerance
 from kernelevolve.evaluation import verify
 from kernelevolve.evaluation.layout import Layout, contiguous, packed
+from kernelevolve.evaluation.rounding import rows, ulp
 from kernelevolve.evaluation.verify import (
     Broken,
     Reference,
     Verifier,
     Wrong,
     Yardstick,
-    measure_yardstick,
-    rows,
-    ulp,
 )
+from kernelevolve.evaluation.yardstick import measure_yardstick
 
 
 def verifier(native, oracle, dtype="float32", tolerance=None, without=(), **yardstick):
     shape = (*native.shape[:-1], native.shape[-1] // 2) if "complex" in dtype else native.shape
     leaves = packed([(dtype, shape, contiguous(shape))])
-    measured = Yardstick("exact" if oracle is None else "float64", **yardstick)
+    kind = "exact" if oracle is None else "float64"
+    measured = Yardstick(kind, **({"usual": True} | yardstick))
     layout = Layout({"tensor": 0}, leaves)
     checks = Verifier(tolerance or Tolerance(), layout, [measured], frozenset(without))
     return checks, [Reference(leaves[0], native, oracle)]
@@ -69,6 +69,27 @@ def test_many_small_errors_break_the_rms_budget():
     native = oracle.astype(np.float32)
     with pytest.raises(Wrong, match="RMS"):
         check(native + np.float32(5e-6), native, oracle, rms=1e-6, maximum=1e-6)
+
+
+def test_small_values_of_a_row_are_no_rounding_error_of_its_largest():
+    random = np.random.default_rng(0)
+    oracle = np.exp(random.standard_normal((32, 256)) * 3)
+    native = oracle.astype(np.float32)
+    assert check(native, native, oracle).maximum <= 1
+    without = np.where(oracle < oracle.max(-1, keepdims=True) * 2.0**-21, 0, native)
+    with pytest.raises(Wrong, match="budget|value"):
+        check(without.astype(np.float32), native, oracle)
+
+
+def test_elements_may_be_lost_where_the_reference_loses_them():
+    random = np.random.default_rng(0)
+    oracle = random.standard_normal((32, 256)) * 1e-9
+    oracle[:, 0] = 1.0
+    native = (oracle + random.standard_normal(oracle.shape) * 1e-8).astype(np.float32)
+    other = (oracle + random.standard_normal(oracle.shape) * 1e-8).astype(np.float32)
+    assert check(other, native, oracle, rms=1e-8, maximum=4e-8).maximum <= 1
+    with pytest.raises(Wrong, match="small values"):
+        check(other, oracle.astype(np.float32), oracle, rms=1e-8, maximum=4e-8)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
@@ -425,7 +446,7 @@ def test_structure_type_and_shape_are_those_of_the_reference(changes, said):
         (
             Detector.ALIASING,
             {"aliases": [False, True], "may_alias": (True, False)},
-            r"output\[1\]\['a'\] shares memory with an input; return a tensor of its own",
+            r"output\[1\]\['a'\] shares memory with an input or parameter; return its own",
         ),
     ],
 )

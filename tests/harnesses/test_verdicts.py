@@ -83,7 +83,7 @@ def test_no_model_is_invalid(bench, text):
 
 def test_wrong_only_in_a_later_call_is_found_while_timing(bench):
     before = "calls = 0"
-    body = "global calls; calls += 1; return torch.relu(x) * (2 if calls < 12 else 3)"
+    body = "global calls; calls += 1; return torch.relu(x) * (2 if calls < 25 else 3)"
     task, few = bench.task(RELU), {Detector.ADVERSARIAL, Detector.METAMORPHIC, Detector.LINEAR}
     assert bench.verdict(task, forward(body, before), without=few).ok
     found = bench.verdict(task, forward(body, before), Stage.BENCHMARK, without=few)
@@ -294,3 +294,50 @@ def test_one_build_serves_equal_candidates(bench):
     bench.verdict(bench.task(RELU), model)
     again = bench.verdict(bench.task(RELU), model)
     assert again.stages_ms["build"] == 0.0
+
+
+CACHE = """
+class Model(nn.Module):
+    def forward(self, x, cache):
+        cache.add_(x)
+        return torch.rms_norm(cache, (96,), None, 1e-6)
+
+def get_inputs():
+    return [torch.randn(16, 96), torch.randn(16, 96)]
+"""
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        ("cache.add_(x); return torch.rms_norm(cache, (96,), None, 1e-6)", ""),
+        ("return torch.rms_norm(cache + x, (96,), None, 1e-6)", "input tensor 1 is left otherwise"),
+        ("cache.add_(x, alpha=1.001); return cache * 1", "outside the error budget"),
+        (
+            "cache.add_(x); x.zero_(); return torch.rms_norm(cache, (96,), None, 1e-6)",
+            "changes input tensor 0",
+        ),
+    ],
+)
+def test_what_is_done_in_place_is_verified(bench, body, says):
+    text = f"class ModelNew(nn.Module):\n    def forward(self, x, cache):\n        {body}\n"
+    found = bench.verdict(bench.task(CACHE), text)
+    assert says in found.message
+    assert found.ok == (not says)
+
+
+def test_results_of_earlier_calls_stay_as_they_were(bench):
+    text = """
+class ModelNew(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.own = [None] * 3
+
+    def forward(self, x):
+        self.own.append(self.own.pop(0))
+        self.own[0] = torch.relu(x) * 2 if self.own[0] is None else self.own[0].copy_(x.relu() * 2)
+        return self.own[0]
+"""
+    found = bench.verdict(bench.task(RELU), text)
+    assert (found.status, found.detector) == (Status.REJECTED, Detector.ALIASING)
+    assert "newly allocated" in found.message

@@ -12,7 +12,7 @@ from numpy.random import Generator as Random
 
 from kernelevolve.evaluation.domain import Domain, read, write
 from kernelevolve.evaluation.layout import Array, Layout
-from kernelevolve.evaluation.verify import EPSILON
+from kernelevolve.evaluation.rounding import EPSILON
 
 Change = Callable[[Array, Domain, Random, float], Array]
 """From values that it may change, their domain, chance, and a strength from 0 to 1."""
@@ -202,6 +202,16 @@ def _extremes(values: Array, domain: Domain, random: Random, strength: float) ->
     return found
 
 
+def _ascending(values: Array, domain: Domain, random: Random, strength: float) -> Array:
+    """Other values between the same ends, some of them equal."""
+    rows = values.reshape(-1, values.shape[-1])
+    low, high = rows[:, :1].copy(), rows[:, -1:].copy()
+    shares = random.integers(0, max(2, rows.shape[1] // 2), rows.shape) / max(1, rows.shape[1] // 2)
+    rows[:] = np.sort(low + (shares * (high - low)).astype(values.dtype), axis=-1)
+    rows[:, :1], rows[:, -1:] = low, high
+    return rows
+
+
 PRECISION = "keep the whole computation in the declared precision, whatever the magnitudes"
 CASES = "do not choose a path by a look at some of the values; compute every case"
 GENERATORS = (
@@ -244,6 +254,14 @@ GENERATORS = (
         CASES,
         _extremes,
         ("integer", "boolean", "levels"),
+    ),
+    Generator(
+        "ascending",
+        "other offsets or positions in the same order, some of them equal",
+        "read offsets and positions; segments may be empty",
+        _ascending,
+        ("sorted",),
+        tries=(1.0,),
     ),
 )
 

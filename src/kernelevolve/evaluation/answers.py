@@ -13,14 +13,14 @@ from kernelevolve.core.task import Task, Workload
 from kernelevolve.evaluation.blocks import Block, sealed_copy
 from kernelevolve.evaluation.layout import Array, Layout, widened
 from kernelevolve.evaluation.processes import Failed, Runner
+from kernelevolve.evaluation.rounding import EPSILON
 from kernelevolve.evaluation.verify import (
-    EPSILON,
     OracleKind,
     Reference,
     Yardstick,
     is_float,
-    measure_yardstick,
 )
+from kernelevolve.evaluation.yardstick import measure_yardstick
 
 REFERENCE_SECONDS = 300.0
 YARDSTICK_SETS = 2
@@ -85,6 +85,10 @@ class Answers:
         """The same in another precision."""
         self.ask("oracle", slot=slot, dtype=dtype)
         return self._fetch("last").values
+
+    def oracle_inputs(self) -> Outputs:
+        """What the oracle's last call left in its inputs."""
+        return self._fetch("left").values
 
     def _fetch(self, op: str) -> Answer:
         layout = Layout.parse(self.ask(op, buffers=True))

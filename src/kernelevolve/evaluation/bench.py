@@ -15,7 +15,8 @@ from kernelevolve.evaluation.layout import Array
 from kernelevolve.evaluation.pool import Prepared
 from kernelevolve.evaluation.probe import Plan, Probe, Skipped
 from kernelevolve.evaluation.processes import Runner
-from kernelevolve.evaluation.verify import Reference, Verifier, Yardstick, measure_yardstick
+from kernelevolve.evaluation.verify import Reference, Verifier, Yardstick
+from kernelevolve.evaluation.yardstick import measure_yardstick
 
 FROM_ONE_SET = 2.0
 """Sequential sums and sums in blocks differ by up to 1.6 times the budget of a single set."""

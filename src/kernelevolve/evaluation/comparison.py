@@ -1,15 +1,17 @@
 """Outputs of one session against what was expected, and which check found them wrong."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from kernelevolve.core.detector import Detector
 from kernelevolve.core.task import Task
+from kernelevolve.evaluation import sharing
 from kernelevolve.evaluation.blocks import same
-from kernelevolve.evaluation.layout import Array
+from kernelevolve.evaluation.layout import Array, Layout, paths
 from kernelevolve.evaluation.pool import Prepared
 from kernelevolve.evaluation.probe import Probe
-from kernelevolve.evaluation.verify import Reference, Verifier, Wrong, Yardstick
+from kernelevolve.evaluation.verify import Broken, Reference, Verifier, Wrong, Yardstick
 
 CHEAP_BYTES = 8 << 20
 POISON = 0xFF
@@ -38,6 +40,27 @@ class Comparison:
             made = self.prepared.verifier(self.task, self.without, buffers=buffers)
             self.verifiers[buffers] = made
         return self.verifiers[buffers]
+
+    def header(self, verifier: Verifier, reply: Mapping[str, Any]) -> None:
+        """Check all of outputs but their values.
+
+        Raises:
+            Wrong: the structure differs.
+            Broken: an output is no plain tensor, or shares memory that it must not share.
+        """
+        got = verifier.header(reply, may_alias=self.prepared.may_alias)
+        extra = self._shared(got, reply)
+        if extra and Detector.ALIASING not in self.without:
+            raise Broken(Detector.ALIASING, extra)
+        given = zip(got.leaves, reply["strides"], strict=True)
+        if any(list(leaf.stride) != strides and leaf.elements > 1 for leaf, strides in given):
+            verifier.flags.add("strides")
+
+    def _shared(self, got: Layout, reply: Mapping[str, Any]) -> str:
+        """What outputs share although the reference's do not; gradients may, as autograd does."""
+        tree = self.prepared.plain.tree
+        returned = len(paths(tree["list"][0] if self.task.backward else tree))
+        return sharing.excess(got, reply, self.prepared.may_share, returned)
 
     def check(self, content: int, block: Array, *, buffers: bool = False) -> None:
         """Compare row-major outputs with those expected of a content.

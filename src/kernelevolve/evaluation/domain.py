@@ -19,7 +19,7 @@ from kernelevolve.evaluation.layout import (
     widened,
 )
 
-Kind = Literal["real", "levels", "integer", "boolean", "fixed"]
+Kind = Literal["real", "levels", "integer", "boolean", "sorted", "fixed"]
 MAX_LEVELS = 16
 FLOAT_SETS = 3
 NEAR_ONE = 0.9
@@ -31,7 +31,8 @@ class Domain:
     """What was seen of one input; generated values stay within it."""
 
     kind: Kind
-    """`levels` are floats with few values, such as masks; `fixed` is never changed."""
+    """`levels` are floats with few values, such as masks; `sorted` are offsets and positions, which
+    must ascend; `fixed` is never changed."""
     low: float = -np.inf
     """Least value allowed."""
     high: float = np.inf
@@ -84,9 +85,17 @@ def _leaves(tree: Tree) -> Iterator[int]:
                 yield from _leaves(item)
 
 
+def cotangents(tree: Tree) -> list[int]:
+    """Indices of the tensors that are given to the backward pass."""
+    return sorted(_leaves(dict(tree["dict"])["cotangents"]))
+
+
 def observe(layout: Layout, contents: Sequence[Array]) -> dict[int, Domain]:
-    """The domain of each argument, by its index in the layout."""
-    return {i: _domain(layout.leaves[i], contents) for i in arguments(layout.tree)}
+    """The domain of each argument and cotangent, by its index in the layout."""
+    found = {i: _domain(layout.leaves[i], contents) for i in arguments(layout.tree)}
+    for index in cotangents(layout.tree):
+        found[index] = Domain("real" if layout.leaves[index].dtype in FLOATS else "fixed")
+    return found
 
 
 def overlaps(leaf: Leaf) -> bool:
@@ -102,12 +111,17 @@ def _domain(leaf: Leaf, contents: Sequence[Array]) -> Domain:
     seen = [read(leaf, content) for content in sets]
     if leaf.dtype == "bool":
         return Domain("boolean", 0, 1, levels=(0.0, 1.0))
-    if all(_sorted(values) for values in seen):
-        return Domain("fixed")
-    if leaf.dtype not in FLOATS:
-        low, high = min(int(v.min()) for v in seen), max(int(v.max()) for v in seen)
-        return Domain("integer", low, high, levels=(low, high))
-    return _real(seen)
+    if leaf.dtype in FLOATS:
+        found = _real(seen)
+        return Domain("sorted") if found.kind == "real" and _all_sorted(seen) else found
+    low, high = min(int(v.min()) for v in seen), max(int(v.max()) for v in seen)
+    if high - low > 1 and _all_sorted(seen):
+        return Domain("sorted")
+    return Domain("integer", low, high, levels=(low, high))
+
+
+def _all_sorted(seen: Sequence[Array]) -> bool:
+    return all(_sorted(values) for values in seen)
 
 
 def _sorted(values: Array) -> bool:

@@ -27,10 +27,6 @@ def make(bench: Bench, plan: Plan, base: int, random: np.random.Generator) -> Pr
     made = adversarial.integers(prepared.inputs, bench.domains, prepared.contents[base], random)
     if made is None:
         raise Skipped("inputs cannot be small integers")
-    cotangents = set(range(len(prepared.inputs.leaves))) - set(bench.domains)
-    for index in cotangents:
-        leaf = prepared.inputs.leaves[index]
-        write(leaf, made, random.integers(-1, 2, leaf.shape).astype(np.float64))
     answers = bench.answers()
     changed = answers.ask("integers", seed=int(random.integers(1 << 62)))["changed"]
     try:

@@ -10,6 +10,7 @@ import numpy as np
 from kernelevolve.core.detector import Detector
 from kernelevolve.core.job import Finding
 from kernelevolve.evaluation.bench import Bench
+from kernelevolve.evaluation.domain import arguments
 from kernelevolve.evaluation.layout import Array, Leaf
 from kernelevolve.evaluation.probe import Plan, Probe, Skipped
 from kernelevolve.evaluation.processes import Failed
@@ -25,7 +26,7 @@ def lint(bench: Bench) -> Iterator[Finding]:
         Failed, Ended, Late: the reference does on other inputs of its own.
     """
     name = bench.prepared.workload.name
-    for index in sorted(bench.domains):
+    for index in arguments(bench.prepared.inputs.tree):
         if _without_input(bench, index):
             yield Finding(
                 code="input-dead",

@@ -5,9 +5,14 @@ it goes on with the time: a count that lags behind hides calls that were not wor
 leaps over calls hides those between.
 """
 
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+
+from kernelevolve.core.detector import Detector
+from kernelevolve.evaluation.verify import Broken
+from kernelevolve.evaluation.window import Timed
 
 ASTRAY = 0.25
 """Share of a window by which the count may lag behind its time."""
@@ -15,6 +20,15 @@ PACES = 3.0
 """Calls of one window may be so much faster than their mean: the first ones are cold."""
 WAITED = 0.9
 """At most this share of a window is taken for waiting, whatever its threads waited together."""
+LIES = 6
+"""So many windows whose count of ended calls lags behind their time by more are no chance."""
+LEAPS = 2
+"""So many whose count leaps over calls are none either."""
+
+
+def watches() -> bool:
+    """Whether the judge can look at a window while it runs: not where both share one processor."""
+    return len(os.sched_getaffinity(0)) > 1
 
 
 @dataclass
@@ -69,3 +83,35 @@ class Midway:
             return False
         pace = (self.found_at - self.begun) * (1 - min(busy, WAITED)) / self.found
         return self.found - self.last > 1 + PACES * (self.found_at - self.last_at) / pace
+
+
+@dataclass
+class Pace:
+    """Whether the count of one session's windows goes on with the time."""
+
+    lies: int = 0
+    """Windows in which it lagged behind."""
+    leaps: int = 0
+    """Windows in which it leapt."""
+
+    def follow(self, midway: Midway, timed: Timed, count: int, done: int) -> bool:
+        """Take one stopped window of `count` calls into account; whether it had no leap.
+
+        Args:
+            midway: what was seen of the count.
+            timed: the window.
+            count: its calls.
+            done: how many had ended when everything stood; 0 where it was not stopped.
+
+        Raises:
+            Broken: the count is not to be believed.
+        """
+        leapt = midway.leaps(timed.busy)
+        self.leaps += leapt
+        self.lies += midway.lags(count, timed.took, timed.busy)
+        if done > count or self.lies >= LIES or self.leaps >= LEAPS:
+            said = f"{midway.share(timed.took):.0%} into a window {midway.last} of {count} calls"
+            then = f", and then {midway.found} at once" if leapt else ""
+            text = f"{said} had ended{then}; the calls of a window must be worked off"
+            raise Broken(Detector.TIMED_CALLS, text)
+        return not leapt

@@ -214,6 +214,11 @@ class Subject:
             if name in self.snapshot and not torch.equal(buffer, self.snapshot[name])
         )
 
+    def owns(self, tensor: Tensor) -> bool:
+        """Whether a tensor lies in the module's parameters or buffers."""
+        own = {storage(t) for t in (*self.model.parameters(), *self.model.buffers())} - {0}
+        return tensor.numel() > 0 and storage(tensor) in own
+
     def call(self, slot: Any) -> Any:
         """One call on a slot's inputs: forward, and backward where the task asks for it."""
         if not self.backward:
@@ -222,8 +227,11 @@ class Subject:
         theirs = {own: name for name, own in self.names.items()}
         return [output, gradients(output, slot, self.model, theirs)]
 
-    def calls(self, start: int, count: int) -> float:
-        """`count` calls over the slots in turn; the last result is kept. Own clock, seconds."""
+    def calls(self, start: int, count: int, held: list[Any] | None = None) -> float:
+        """`count` calls over the slots in turn; the last result is kept. Own clock, seconds.
+
+        All results are appended to `held`, if given.
+        """
         self.result = None
         slots, call, ring = self.slots, self.call, len(self.slots)
         box, bank = self.mailbox, len(self.mailbox) // 2
@@ -239,6 +247,8 @@ class Subject:
                     note(box[place : place + bank], latest)
                 box[0] = number + 1
                 result = latest
+                if held is not None:
+                    held.append(latest)
             took = time.perf_counter() - begun
         self.result = result
         return took
@@ -271,6 +281,14 @@ def address(tensor: Tensor) -> int:
     try:
         return tensor.data_ptr()
     except RuntimeError:
+        return 0
+
+
+def storage(tensor: Tensor) -> int:
+    """Where its memory begins; 0 where it has none of its own."""
+    try:
+        return tensor.untyped_storage().data_ptr()
+    except (RuntimeError, NotImplementedError):
         return 0
 
 

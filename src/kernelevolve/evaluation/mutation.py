@@ -27,7 +27,7 @@ def make(bench: Bench, plan: Plan, base: int, random: np.random.Generator) -> Pr
         Skipped: the reference does not move, whatever is changed.
     """
     prepared = bench.prepared
-    changeable = [i for i, d in bench.domains.items() if d.kind != "fixed"]
+    changeable = [i for i, d in bench.domains.items() if d.kind not in ("fixed", "sorted")]
     if not changeable:
         raise Skipped("no input can be changed")
     natural = prepared.expected[base]

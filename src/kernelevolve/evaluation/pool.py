@@ -11,10 +11,12 @@ import numpy as np
 from kernelevolve.core.detector import Detector
 from kernelevolve.core.job import Finding
 from kernelevolve.core.task import Task, Workload
+from kernelevolve.evaluation import inplace
 from kernelevolve.evaluation.answers import Answer, Answers, Outputs, equal
 from kernelevolve.evaluation.blocks import Block, same
 from kernelevolve.evaluation.layout import PAGE, SIDES, Array, Layout
 from kernelevolve.evaluation.processes import Failed, Runner
+from kernelevolve.evaluation.sharing import shared
 from kernelevolve.evaluation.verify import OracleKind, Reference, Verifier, Yardstick, is_float
 
 SEEDS = 1 << 63
@@ -50,13 +52,22 @@ class Prepared:
     state_seed: int
     mutated: tuple[str, ...]
     may_alias: list[bool]
+    may_share: frozenset[tuple[int, int]]
+    """Pairs of outputs that share memory in the reference."""
     mutates_inputs: bool
     buffers_matter: bool = False
     """Outputs depend on buffers that calls change, so only first calls can be verified."""
     oracle: OracleKind = "float64"
     findings: list[Finding] = field(default_factory=list)
+    left: inplace.Left = inplace.NOTHING
+    """What calls leave in inputs that the reference changes."""
     lent: list[Block] = field(default_factory=list)
     """Slots and outputs of candidates, one candidate after the other."""
+
+    @property
+    def keeps_contents(self) -> bool:
+        """What calls change is expected for the pool's own sets only."""
+        return self.buffers_matter or self.mutates_inputs
 
     def blocks(self) -> tuple[Block, Block]:
         """Memory for slots, with a page behind the last one, and for outputs.
@@ -119,11 +130,16 @@ class Preparation:
             ring.part(index, inputs.nbytes)[:] = content
         self._answers.attach(ring, inputs, len(contents))
         self._answers.native(0)
+        _refill(ring, contents)
         mutated = tuple(self._ask("mutated")["mutated"])
-        outputs, native, reply, mutates = self._natives(inputs, contents, ring)
-        buffers_matter = self._check_repeats(native[0], buffers=bool(mutated))
+        outputs, native, reply, after = self._natives(contents, ring)
+        mutates = not all(map(same, after, contents))
+        buffers_matter = self._check_repeats(native[0], ring, contents, buffers=bool(mutated))
         plain = _without_buffers(outputs) if mutated else outputs
-        expected = self._answers.judge(outputs, native, self._oracles(native))
+        oracles, exact = self._oracles(native, after=mutates)
+        expected = self._answers.judge(outputs, native, oracles)
+        if mutates:
+            self._find("inputs-mutated", "the reference changes its inputs in place")
         yardsticks = self._answers.yardsticks(expected, native)
         for dtype in sorted(self._answers.unable):
             self._find("yardstick", f"the reference does not run in {dtype}: the floor is used")
@@ -132,9 +148,11 @@ class Preparation:
         self._answers.close()
         return Prepared(
             self.workload, inputs, contents, outputs, plain, expected,
-            [replace(y, relative=float("inf")) for y in yardsticks], state, state_fd, state_seed,
-            mutated, list(reply["aliases"]), mutates, buffers_matter, self._answers.kind,
-            self.findings,
+            [replace(y, relative=float("inf"), usual=True) for y in yardsticks],
+            state, state_fd, state_seed,
+            mutated, list(reply["aliases"]), shared(outputs, reply), mutates, buffers_matter,
+            self._answers.kind, self.findings,
+            left=inplace.left(inputs, contents, after, exact) if mutates else inplace.NOTHING,
         )  # fmt: skip
 
     def _inputs(self) -> tuple[Layout, list[Array]]:
@@ -180,11 +198,11 @@ class Preparation:
         self.findings.append(Finding(code=code, message=f"{self.workload.name}: {message}"))
 
     def _natives(
-        self, inputs: Layout, contents: Sequence[Array], ring: Block
-    ) -> tuple[Layout, list[Outputs], dict[str, Any], bool]:
-        """The reference's own outputs for every input set."""
+        self, contents: Sequence[Array], ring: Block
+    ) -> tuple[Layout, list[Outputs], dict[str, Any], list[Array]]:
+        """The reference's own outputs for every input set, and what it leaves in the inputs."""
         found: list[Outputs] = []
-        mutates = False
+        after: list[Array] = []
         last = Answer(Layout({}, ()), [], {})
         for slot, content in enumerate(contents):
             answer = self._answers.native(slot)
@@ -195,17 +213,17 @@ class Preparation:
                 )
             last = answer
             found.append(answer.values)
-            part = ring.part(slot, inputs.nbytes)
-            if not same(part, content):
-                mutates = True
-                part[:] = content
-        if mutates:
-            self._find("inputs-mutated", "the reference changes its inputs in place")
-        return last.layout, found, last.reply, mutates
+            part = ring.part(slot, content.nbytes)
+            after.append(content if same(part, content) else part.copy())
+            part[:] = content
+        return last.layout, found, last.reply, after
 
-    def _check_repeats(self, first: Outputs, *, buffers: bool) -> bool:
+    def _check_repeats(
+        self, first: Outputs, ring: Block, contents: Sequence[Array], *, buffers: bool
+    ) -> bool:
         """Refuse chance; say whether outputs depend on the buffers that calls change."""
         again = self._answers.native(0)
+        _refill(ring, contents)
         if not equal(first, again.values):
             raise Refused(
                 "nondeterministic",
@@ -215,20 +233,31 @@ class Preparation:
         if not buffers:
             return False
         self._ask("calls", start=0, count=1)
+        _refill(ring, contents)
         plain = len(_without_buffers(again.layout).leaves)
         return not equal(first[:plain], self._answers.outcome().values[:plain])
 
-    def _oracles(self, native: list[Outputs]) -> list[Outputs]:
-        """In float64, or what the reference gave where that fails, and a finding says so."""
+    def _oracles(
+        self, native: list[Outputs], *, after: bool
+    ) -> tuple[list[Outputs], list[Outputs]]:
+        """In float64, or what the reference gave where that fails, and a finding says so.
+
+        With what is left in the inputs where it is asked for what is there `after` the calls.
+        """
         reason = "there is not enough memory for it"
         if self.float64:
             try:
-                return [self._answers.oracle(slot) for slot in range(len(native))]
+                found, left = [], []
+                for slot in range(len(native)):
+                    found.append(self._answers.oracle(slot))
+                    left += [self._answers.oracle_inputs()] if after else []
             except Failed as error:
                 reason = "".join(str(error.error.get("text", "")).splitlines()[:1])
+            else:
+                return found, left
         self._answers.kind = "float32"
         self._find("oracle-float32", f"no float64 oracle ({reason[:200]})")
-        return native
+        return native, []
 
     def _remark_outputs(self, outputs: Layout, native: list[Outputs]) -> None:
         for index, leaf in enumerate(outputs.leaves):
@@ -246,3 +275,9 @@ def _without_buffers(outputs: Layout) -> Layout:
     tree = outputs.tree["list"][0]
     buffers = len(outputs.tree["list"][1]["dict"])
     return Layout(tree, outputs.leaves[: len(outputs.leaves) - buffers])
+
+
+def _refill(ring: Block, contents: Sequence[Array]) -> None:
+    """Inputs as they were before a call changed them."""
+    for slot, content in enumerate(contents):
+        ring.part(slot, content.nbytes)[:] = content

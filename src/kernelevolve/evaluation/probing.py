@@ -51,5 +51,9 @@ def _call(session: Session, probe: Probe, slot: int, memory: Array, behind: int 
         session.once(slot, behind=behind)
     finally:
         session.probed = None
-    if not session.prepared.mutates_inputs and not same(memory, probe.content):
+    if session.prepared.mutates_inputs:
+        if probe.inputs == session.prepared.inputs:
+            fault = session.prepared.left.touched(probe.content, memory)
+            session.object_to(Broken(Detector.INPUTS, fault)) if fault else None
+    elif not same(memory, probe.content):
         session.object_to(Broken(Detector.INPUTS, CHANGED))

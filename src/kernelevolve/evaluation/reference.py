@@ -80,6 +80,7 @@ class ReferenceRunner(Runner):
         self.workloads: dict[str, Workload] = {}
         self.init_inputs: dict[str, Any] = {}
         self.kept: dict[str, list[Tensor]] = {}
+        self.lifted: Any = None
 
     def do_source(self, body: Request, fds: Sequence[int]) -> Reply:
         """Import the task; report what its import did beside defining things."""
@@ -221,7 +222,7 @@ class ReferenceRunner(Runner):
         model = copy.deepcopy(subject.model).to(dtype)
         twin = Subject(model, model, subject.backward, mutated=subject.mutated)
         twin.names = subject.names
-        slot = cast(subject.slots[body["slot"]], dtype)
+        slot = self.lifted = cast(subject.slots[body["slot"]], dtype)
         self._in_precision(twin, slot, dtype)
         subject.result = twin.outcome(buffers=True)
         return {}
@@ -242,6 +243,14 @@ class ReferenceRunner(Runner):
             return self.do_outcome(body, fds)
         finally:
             subject.mutated = mutated
+
+    def do_left(self, body: Request, fds: Sequence[int]) -> Reply:
+        """Describe and copy what `oracle` left in its inputs."""
+        tree, tensors = flatten(tree_map(lambda t: t.detach(), self.lifted))
+        layout = layout_of(tree, tensors, keep_strides=False)
+        if fds:
+            Memory.map(fds[0], body["nbytes"]).write(layout, tensors)
+        return layout.dump()
 
     def do_estimate(self, body: Request, fds: Sequence[int]) -> Reply:
         """Bytes and operations of one call, without allocating it."""

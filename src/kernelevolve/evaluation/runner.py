@@ -152,6 +152,15 @@ class Runner:
         """A window: `count` calls over the slots from `start`; also what verification uses."""
         return {"took": self.subjects[body["workload"]].calls(body["start"], body["count"])}
 
+    def do_held(self, body: Request, fds: Sequence[int]) -> Reply:
+        """Calls over the slots in turn whose results are all kept until the next request."""
+        subject = self.subjects[body["workload"]]
+        held: list[Any] = []
+        subject.calls(body["start"], body["count"], held)
+        subject.result = held
+        tree, tensors = flatten(subject.result)
+        return layout_of(tree, tensors, keep_strides=False).dump()
+
     def do_restore(self, body: Request, fds: Sequence[int]) -> Reply:
         """Put buffers back, collect garbage, and leave freed memory that holds no useful value."""
         subject = self.subjects[body["workload"]]
@@ -172,7 +181,7 @@ class Runner:
             "types": [type_name(t) for t in tensors],
             "devices": [t.device.type for t in tensors],
             "pointers": [modules.address(t) for t in tensors],
-            "aliases": [any(m.holds(t) for m in self.memories) for t in tensors],
+            "aliases": [any(m.holds(t) for m in self.memories) or subject.owns(t) for t in tensors],
         }
         if fds and layout.nbytes <= body["nbytes"]:
             self._outbox(fds[0], body["nbytes"]).write(layout, tensors)

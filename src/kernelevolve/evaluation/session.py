@@ -18,13 +18,13 @@ from kernelevolve.evaluation.blocks import Block, same
 from kernelevolve.evaluation.comparison import POISON, Comparison
 from kernelevolve.evaluation.fresh import Fresh
 from kernelevolve.evaluation.layout import Array, Layout
-from kernelevolve.evaluation.midway import Midway
+from kernelevolve.evaluation.midway import Midway, Pace, watches
 from kernelevolve.evaluation.outputs import Outputs, Seen
 from kernelevolve.evaluation.pool import Prepared
 from kernelevolve.evaluation.probe import Probe
 from kernelevolve.evaluation.processes import Runner
 from kernelevolve.evaluation.slots import Slots
-from kernelevolve.evaluation.verify import Broken, Objection, Verifier, Wrong
+from kernelevolve.evaluation.verify import Broken, Objection, Unseen, Verifier, Wrong
 from kernelevolve.evaluation.window import Timed, Window
 
 CHANGED = "forward changes its inputs; the reference leaves them as they are"
@@ -36,10 +36,6 @@ OVERHEAD_LIMIT = 200e-6
 AUDITED_SHARE = 0.3
 BUSY = 0.02
 """More of a window than this in which something else had the core spoils its figures."""
-LIES = 6
-"""So many windows whose count of ended calls lags behind their time are no chance."""
-LEAPS = 2
-"""So many whose count leaps over calls are none either."""
 
 
 @dataclass
@@ -72,14 +68,12 @@ class Session:
     """Slots and the sets on which they were verified there."""
     probed: Probe | None = None
     """What lies in the called slot instead of one of the pool's sets."""
-    lies: int = 0
-    """Windows in which the driver's count of ended calls did not go on with the time."""
-    leaps: int = 0
-    """Windows in which it leapt over calls."""
+    pace: Pace = field(default_factory=Pace)
+    """Whether the driver's count of ended calls is to be believed."""
 
     def __post_init__(self) -> None:
         self.outputs = Outputs(self.runner, self.prepared.plain)
-        wanted = self._does(Detector.FRESH_CONTENTS) and not self.prepared.buffers_matter
+        wanted = self._does(Detector.FRESH_CONTENTS) and not self.prepared.keeps_contents
         crossing = self.fresh.crossing if self.fresh and wanted else None
         self.freshens = crossing is not None
         self.slots = Slots(self.prepared, self.ring, self.random, crossing)
@@ -93,7 +87,7 @@ class Session:
         prepared: Prepared,
         random: Random,
         seconds: float,
-        fresh: Fresh,
+        fresh: Fresh | None = None,
     ) -> "Session":
         """With memory of its own for slots and outputs."""
         return cls(runner, task, prepared, random, seconds, *prepared.blocks(), fresh=fresh)
@@ -121,7 +115,7 @@ class Session:
     def map_slots(self, block: Block, layout: Layout, count: int, keep: int = 0) -> None:
         """Map `count` slots behind the `keep` that stay, and the mailbox."""
         mailbox = self.outputs.mailbox
-        self._ask(
+        self.ask(
             "attach",
             [block.fd, mailbox.fd],
             layout=layout.dump(),
@@ -132,13 +126,14 @@ class Session:
             guards=self._does(Detector.GUARDS),
         )
 
-    def _ask(self, op: str, fds: Sequence[int] = (), **body: Any) -> dict[str, Any]:
+    def ask(self, op: str, fds: Sequence[int] = (), **body: Any) -> dict[str, Any]:
+        """One request about this workload."""
         return self.runner.ask(op, self.seconds, fds, workload=self.prepared.workload.name, **body)
 
     def _ask_aside(self, op: str, fds: Sequence[int] = (), **body: Any) -> dict[str, Any]:
         """A request beside the windows; the tree stands still again when it is answered."""
         before = self.runner.tree.cpu()
-        reply = self._ask(op, fds, **body)
+        reply = self.ask(op, fds, **body)
         if self._does(Detector.OUTSIDE_WORK):
             self.runner.stop()
         self.aside.setdefault(op, []).append(self.runner.tree.cpu() - before)
@@ -152,11 +147,6 @@ class Session:
         """
         empty = (self._timed(0, 0).took for _ in range(CALIBRATIONS))
         Session.least_overhead = min(Session.least_overhead, *empty)
-
-    @property
-    def overhead(self) -> float:
-        """Seconds of a window that are not the calls'."""
-        return Session.least_overhead
 
     def verify(self, sets: int, first: int | None = None) -> float:
         """Verify single calls on several slots, one of them with the set `first`.
@@ -217,7 +207,7 @@ class Session:
             slot = (start + count - 1) % len(self.slots)
             buffers = buffers and count == 1
             self._judge(slot, count, buffers=buffers, twice=twice, only=only)
-        return timed.window(count, self.overhead, own=not self._does(Detector.CLOCK))
+        return timed.window(count, Session.least_overhead, own=not self._does(Detector.CLOCK))
 
     def _make_ready(self, start: int, count: int) -> None:
         """Garbage away, poison laid, fresh contents; all windows alike, so that none stands out."""
@@ -265,14 +255,17 @@ class Session:
             self.comparison.check_probe(self.probed, block, buffers=buffers)
             return
         try:
-            self._compare(slot, block, buffers=buffers)
+            self.compare(slot, block, buffers=buffers)
         except Wrong as error:
             if block is not self.outbox.bytes:
                 self._blame_lateness(verifier, slot)
             raise error if only else self.comparison.blame(error, block) from error
         self._check_inputs({slot})
+        called = [(slot - n) % len(self.slots) for n in range(count)]
+        if fault := self.slots.left_wrong(called, self.task.tolerance):
+            self.object_to(Wrong(Detector.INPUTS, fault))
 
-    def _compare(self, slot: int, block: Array, *, buffers: bool = False) -> None:
+    def compare(self, slot: int, block: Array, *, buffers: bool = False) -> None:
         """With what is expected of what lies in the slot."""
         content = self.slots.content(slot)
         if content is not None:
@@ -313,8 +306,7 @@ class Session:
         fds = [self.outbox.fd] if copied else []
         said = self._ask_aside("outcome", fds, buffers=buffers, nbytes=self.outbox.nbytes)
         reply = replies.outcome(said)
-        got = verifier.header(reply, may_alias=self.prepared.may_alias)
-        _flag_strides(verifier, got, reply)
+        self.comparison.header(verifier, reply)
         return reply
 
     def _again(self, verifier: Verifier, *, buffers: bool) -> None:
@@ -346,17 +338,10 @@ class Session:
         self._make_ready(start, count)
         timed = self._timed(start, count, midway)
         done = found[0].count if found else 0
-        leapt = midway.leaps(timed.busy)
-        self.leaps += leapt
-        self.lies += midway.lags(count, timed.took, timed.busy)
-        if done > count or self.lies >= LIES or self.leaps >= LEAPS:
-            said = f"{midway.share(timed.took):.0%} into a window {midway.last} of {count} calls"
-            then = f", and then {midway.found} at once" if leapt else ""
-            text = f"{said} had ended{then}; the calls of a window must be worked off"
-            raise Broken(Detector.TIMED_CALLS, text)
+        steady = self.pace.follow(midway, timed, count, done)
         if done:
             self._check_midway((start + done - 1) % len(self.slots))
-        return 0 < done < count and not leapt
+        return 0 < done < count and steady
 
     def _look(self) -> Seen:
         """Outputs as they lie while all stands, and whether all is where it belongs."""
@@ -367,7 +352,7 @@ class Session:
 
     def _check_midway(self, slot: int) -> None:
         try:
-            self._compare(slot, self.outputs.rows())
+            self.compare(slot, self.outputs.rows())
         except Wrong as error:
             text = f"a call in the middle of a timed window: {error}"
             raise Wrong(Detector.TIMED_CALLS, text) from error
@@ -375,19 +360,19 @@ class Session:
     def unseen(self, windows: int) -> None:
         """So many windows were to be stopped midway, and in none was a call seen to end."""
         text = f"in {windows} windows no call could be seen to end before the last"
-        self.object_to(Broken(Detector.TIMED_CALLS, f"{text}; measure again on a quieter machine"))
+        self.object_to(Unseen(Detector.TIMED_CALLS, f"{text}; measure again on a quieter machine"))
 
     @property
     def _spots(self) -> bool:
         """Whether calls in the middle of windows can be verified."""
         sees = self.runner.peeks and self.outputs.known and self._does(Detector.TIMED_CALLS)
-        return sees and not self.lenient and not self.prepared.buffers_matter
+        return sees and watches() and not self.lenient and not self.prepared.buffers_matter
 
     def _blame_lateness(self, verifier: Verifier, slot: int) -> None:
         """Outputs that were wrong when the clock stopped may be right by now."""
         self._describe(verifier, buffers=False, copied=True)
         with suppress(Wrong):
-            self._compare(slot, self.outbox.bytes)
+            self.compare(slot, self.outbox.bytes)
             text = "the outputs were only finished when the clock had stopped"
             raise Broken(Detector.SETTLED, text)
 
@@ -415,9 +400,3 @@ class Session:
 
 def _unsettled() -> Broken:
     return Broken(Detector.SETTLED, "an output still changed after forward had returned")
-
-
-def _flag_strides(verifier: Verifier, got: Layout, reply: dict[str, Any]) -> None:
-    for leaf, strides in zip(got.leaves, reply["strides"], strict=True):
-        if list(leaf.stride) != strides and leaf.elements > 1:
-            verifier.flags.add("strides")

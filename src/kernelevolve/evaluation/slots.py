@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from random import Random
 
+from kernelevolve.core.task import Tolerance
 from kernelevolve.evaluation.blocks import Block, same
 from kernelevolve.evaluation.fresh import Crossing
 from kernelevolve.evaluation.layout import Array
@@ -91,6 +92,15 @@ class Slots:
             self._fresh[slot] = mine
             for _ in range(times):
                 crossing.cross(change, self._random, mine, self.part(slot))
+
+    def left_wrong(self, slots: Iterable[int], tolerance: Tolerance) -> str:
+        """What is wrong with inputs that the reference changes, in slots called once; or empty."""
+        left, given = self._prepared.left, self._prepared.contents
+        for slot in slots if left.any else ():
+            content = self._contents[slot]
+            if fault := left.fault(content, given[content], self.part(slot), tolerance):
+                return fault
+        return ""
 
     def part(self, slot: int) -> Array:
         """A slot's memory."""

@@ -23,6 +23,7 @@ from kernelevolve.core.job import Job, Seeds
 from kernelevolve.core.task import Workload
 from kernelevolve.evaluation import (
     benchmark,
+    held,
     lease,
     physics,
     probing,
@@ -34,6 +35,7 @@ from kernelevolve.evaluation import (
 )
 from kernelevolve.evaluation.census import Watch
 from kernelevolve.evaluation.context import Context
+from kernelevolve.evaluation.midway import watches
 from kernelevolve.evaluation.pool import Prepared, Refused
 from kernelevolve.evaluation.probe import Probe
 from kernelevolve.evaluation.probes import Suite
@@ -49,6 +51,7 @@ UNREADABLE = (
     "this machine does not let the judge read a runner's memory (process_vm_readv): outputs were "
     "copied by the runner after the clock had stopped, and no call midway could be verified"
 )
+ALONE = "one processor core for judge and candidate: no call midway could be verified"
 
 
 @dataclass
@@ -103,8 +106,7 @@ class Trial:
                 runner = self.fork()
                 stack.callback(runner.close)
                 self._set_up(runner)
-                if not runner.peeks:
-                    self.remarks.append(UNREADABLE)
+                self.remarks += [UNREADABLE] * (not runner.peeks) + [ALONE] * (not watches())
             with self._clock("state"):
                 watch = Watch(runner, self._seconds) if self._checks_state else None
             with self._clock("load"):
@@ -234,15 +236,9 @@ class Trial:
         suite = self.suites[prepared.workload.name]
         blocks, task = prepared.lend(), self.job.task
         session = Session(
-            runner,
-            task,
-            prepared,
-            Random(seed),
-            self._seconds,
-            *blocks,
-            self.job.without,
-            suite.fresh,
-        )
+            runner, task, prepared, Random(seed), self._seconds,
+            *blocks, self.job.without, suite.fresh,
+        )  # fmt: skip
         self.sessions[prepared.workload.name] = session
         session.attach()
         session.thorough = self.job.audit == "high"
@@ -255,11 +251,11 @@ class Trial:
         first = next(chosen, None)
         usual = SETS_WHERE_LARGE if suite.large else SETS
         sets = CONFIRM_SETS if self._thorough else usual
-        base = None if first is None else first.base
-        self.first_us[prepared.workload.name] = session.verify(sets, base)
+        self.first_us[prepared.workload.name] = session.verify(sets, first.base if first else None)
         while first is not None:
             self._probe(runner, prepared, first)
             first = next(chosen, None)
+        held.verify(session)
 
     def _probe(self, runner: Runner, prepared: Prepared, probe: Probe) -> None:
         """One call on inputs made for a purpose, with state made for it where it has one."""

@@ -11,7 +11,7 @@ from kernelevolve.core.detector import Detector
 from kernelevolve.core.evaluation import Status
 from kernelevolve.evaluation.probe import Probe
 from kernelevolve.evaluation.processes import CLOSED, Ended, Failed, Late
-from kernelevolve.evaluation.verify import Broken, Wrong
+from kernelevolve.evaluation.verify import Broken, Unseen, Wrong
 from kernelevolve.evaluation.wire import Malformed
 
 MEMORY_SIGNS = ("bad_alloc", "can't allocate memory", "Cannot allocate memory", "MemoryError")
@@ -57,6 +57,8 @@ def judged(incompatible: Callable[[], str]) -> Iterator[None]:
             Detector.LIMITS,
             f"no end within the limit of {error.seconds:g} s; an endless loop, or far too slow",
         ) from error
+    except Unseen as error:
+        raise Verdict(Status.LOST, error.detector, f"harness: {error}") from error
     except Wrong as error:
         if reason := incompatible():
             text = f"{reason}\nwith its own initial state: {error}"

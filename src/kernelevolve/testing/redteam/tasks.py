@@ -160,6 +160,64 @@ TASKS = {
         def get_inputs():
             return [torch.randn(32, 64), torch.randn(64, 32)]
     """,
+    "brain_softmax": """
+        class Model(nn.Module):
+            def forward(self, x):
+                return torch.softmax(x, -1)
+
+        def get_inputs():
+            return [(torch.randn(32, 512) * 3).bfloat16()]
+    """,
+    "brain_matmul": """
+        class Model(nn.Module):
+            def forward(self, x, w):
+                return x @ w
+
+        def get_inputs():
+            return [torch.randn(48, 256).bfloat16(), torch.randn(256, 48).bfloat16()]
+    """,
+    "broadcast": """
+        class Model(nn.Module):
+            def forward(self, x):
+                return x.sum(-1, keepdim=True).expand_as(x).contiguous()
+
+        def get_inputs():
+            return [torch.randn(48, 96)]
+    """,
+    "pair": """
+        class Model(nn.Module):
+            def forward(self, x):
+                y = torch.tanh(x)
+                return y, y.clone()
+
+        def get_inputs():
+            return [torch.randn(48, 96)]
+    """,
+    "cache": """
+        class Model(nn.Module):
+            def forward(self, x, cache):
+                cache.add_(x)
+                return cache * 2
+
+        def get_inputs():
+            return [torch.randn(48, 96), torch.randn(48, 96)]
+    """,
+    "positions": """
+        class Model(nn.Module):
+            def forward(self, x, positions):
+                return x + positions.unsqueeze(1) * 0.25
+
+        def get_inputs():
+            return [torch.randn(40, 64), torch.arange(40)]
+    """,
+    "upper": """
+        class Model(nn.Module):
+            def forward(self, x, mask):
+                return torch.softmax(x - 1e4 * mask, -1)
+
+        def get_inputs():
+            return [torch.randn(4, 48, 48), torch.ones(48, 48).triu(1)]
+    """,
 }
 
 

@@ -1,0 +1,82 @@
+"""Outputs of several calls that are kept: later calls must leave them alone. In the judge."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from typing import Any
+
+import numpy as np
+
+from kernelevolve.core.detector import Detector
+from kernelevolve.evaluation import replies
+from kernelevolve.evaluation.blocks import Block
+from kernelevolve.evaluation.layout import Array, Layout, Leaf, raw
+from kernelevolve.evaluation.session import Session
+from kernelevolve.evaluation.sharing import shared
+from kernelevolve.evaluation.verify import Broken, Wrong
+from kernelevolve.evaluation.wire import Malformed
+
+CALLS = 16
+MOST_BYTES = 64 << 20
+KEPT = (
+    "the outputs of earlier calls are not what they were when later calls have been made; "
+    "return newly allocated tensors"
+)
+VARY = "some of several calls in a row return other dtypes or shapes than one call alone"
+
+
+def verify(session: Session) -> None:
+    """Call it a few times, keep all results, and compare all of them afterwards.
+
+    Whoever calls a module twice may use both results. Single calls were right before.
+
+    Raises:
+        Broken: an earlier call's outputs are not right any more.
+        Wrong: a later call's are not right.
+    """
+    prepared = session.prepared
+    calls = min(CALLS, MOST_BYTES // max(1, prepared.plain.nbytes))
+    if calls < 2 or prepared.buffers_matter or prepared.mutates_inputs:
+        return
+    start = session.slots.secret()
+    reply = session.ask("held", start=start, count=calls)
+    layout = Layout.parse(reply)
+    leaves = len(prepared.plain.leaves)
+    if _kinds(layout.leaves) != _kinds(prepared.plain.leaves) * calls:
+        session.object_to(Wrong(Detector.STRUCTURE, VARY))
+        return
+    with closing(Block(layout.nbytes)) as block:
+        told = replies.outcome(
+            session.ask("outcome", [block.fd], buffers=False, nbytes=block.nbytes)
+        )
+        session.runner.stop()
+        if Layout.parse(told) != layout:
+            raise Malformed("results that are kept do not change their layout")
+        for number in range(calls):
+            part = Layout(None, layout.leaves[number * leaves : (number + 1) * leaves])
+            values = _rows(part, prepared.plain, block.bytes)
+            try:
+                session.compare((start + number) % len(session.slots), values)
+            except Wrong as error:
+                if _overwritten(layout, told, leaves):
+                    session.object_to(Broken(Detector.ALIASING, f"{KEPT}: {error}"))
+                    return
+                blamed = session.comparison.blame(error, values)
+                raise blamed if blamed.detector is Detector.FRESH_CONTENTS else error from error
+
+
+def _kinds(leaves: Sequence[Leaf]) -> list[tuple[str, tuple[int, ...]]]:
+    return [(leaf.dtype, leaf.shape) for leaf in leaves]
+
+
+def _overwritten(layout: Layout, told: Mapping[str, Any], leaves: int) -> bool:
+    """Whether results of different calls share memory."""
+    return any(a // leaves != b // leaves for a, b in shared(layout, told))
+
+
+def _rows(part: Layout, plain: Layout, block: Array) -> Array:
+    """One call's outputs, as they would lie alone."""
+    found = np.zeros(plain.nbytes, np.uint8)
+    for lies, leaf in zip(part.leaves, plain.leaves, strict=True):
+        if leaf.elements:
+            raw(leaf, found)[...] = raw(lies, block).reshape(leaf.shape)
+    return found
