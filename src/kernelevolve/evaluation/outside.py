@@ -19,7 +19,7 @@ def excess(
         threads: that may still wait actively for their next work when a call has ended.
     """
     for op, seconds in spent.items():
-        usual = max(honest.get(op, ()), default=0.0)
+        usual = max((0.0, *honest.get(op, ())))
         second = sorted(seconds)[-2:][0]
         if second > threads * FACTOR * usual + SECONDS:
             return (

@@ -28,11 +28,14 @@ from kernelevolve.evaluation.verify import Broken, Objection, Unseen, Verifier, 
 from kernelevolve.evaluation.window import Timed, Window
 
 CHANGED = "forward changes its inputs; the reference leaves them as they are"
+UNSETTLED = "an output still changed after forward had returned"
 PAUSE_SECONDS = 0.001
 POISON_LIMIT = 8 << 20
 CALIBRATIONS = 8
 OVERHEAD_LIMIT = 200e-6
 """Seconds; no machine that can be measured on needs more to ask, answer and stop."""
+COPIED_PER_SECOND = 1e9
+"""Bytes; copies are the judge's wish."""
 AUDITED_SHARE = 0.3
 BUSY = 0.02
 """More of a window than this in which something else had the core spoils its figures."""
@@ -69,7 +72,6 @@ class Session:
     probed: Probe | None = None
     """What lies in the called slot instead of one of the pool's sets."""
     pace: Pace = field(default_factory=Pace)
-    """Whether the driver's count of ended calls is to be believed."""
 
     def __post_init__(self) -> None:
         self.outputs = Outputs(self.runner, self.prepared.plain)
@@ -260,7 +262,7 @@ class Session:
             if block is not self.outbox.bytes:
                 self._blame_lateness(verifier, slot)
             raise error if only else self.comparison.blame(error, block) from error
-        self._check_inputs({slot})
+        self.check_inputs({slot})
         called = [(slot - n) % len(self.slots) for n in range(count)]
         if fault := self.slots.left_wrong(called, self.task.tolerance):
             self.object_to(Wrong(Detector.INPUTS, fault))
@@ -294,7 +296,7 @@ class Session:
         self.outputs.confirm(seen, reply["pointers"])
         if covered:
             if copied and not self.comparison.equal(self.outputs.rows(), self.outbox.bytes):
-                raise _unsettled()
+                raise Broken(Detector.SETTLED, UNSETTLED)
             return self.outbox.bytes if buffers else self.outputs.rows()
         if not only:
             text = "an output lies otherwise in memory than when it was verified; return one kind"
@@ -305,6 +307,9 @@ class Session:
     def _describe(self, verifier: Verifier, *, buffers: bool, copied: bool) -> dict[str, Any]:
         fds = [self.outbox.fd] if copied else []
         said = self._ask_aside("outcome", fds, buffers=buffers, nbytes=self.outbox.nbytes)
+        if copied:
+            mine = self.aside["outcome"].pop() - self.outbox.nbytes / COPIED_PER_SECOND
+            self.aside.setdefault("copied outcome", []).append(mine)
         reply = replies.outcome(said)
         self.comparison.header(verifier, reply)
         return reply
@@ -316,7 +321,7 @@ class Session:
         time.sleep(PAUSE_SECONDS)
         self._describe(verifier, buffers=buffers, copied=True)
         if not same(early, self.outbox.bytes):
-            raise _unsettled()
+            raise Broken(Detector.SETTLED, UNSETTLED)
 
     def spot(self, count: int) -> bool:
         """Stop a window at a secret moment and verify the call that had just ended; whether it did.
@@ -376,7 +381,8 @@ class Session:
             text = "the outputs were only finished when the clock had stopped"
             raise Broken(Detector.SETTLED, text)
 
-    def _check_inputs(self, slots: Iterable[int] | None = None) -> None:
+    def check_inputs(self, slots: Iterable[int] | None = None) -> None:
+        """Inputs must be as they were given, everywhere or in some slots."""
         if not self.prepared.mutates_inputs and not self.slots.unchanged(slots):
             self.object_to(Broken(Detector.INPUTS, CHANGED))
 
@@ -392,11 +398,3 @@ class Session:
         """
         if reason := outside.excess(self.aside, honest, threads):
             self.object_to(Broken(Detector.OUTSIDE_WORK, reason))
-
-    def finish(self) -> None:
-        """All inputs must be as they were given."""
-        self._check_inputs()
-
-
-def _unsettled() -> Broken:
-    return Broken(Detector.SETTLED, "an output still changed after forward had returned")

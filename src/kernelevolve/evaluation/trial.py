@@ -320,7 +320,7 @@ class Trial:
             noise = self.context.noise[workload.name]
             cached = self.context.baselines[workload.name]
             baselines = benchmark.drifted(cached, "eager", samples.us["eager"])
-        session.finish()
+        session.check_inputs()
         session.check_aside(rivals["eager"].aside, self.job.target.threads)
         windows = (sum(s.timed for s in subjects.values()) - before) * 1e3
         self._spend("windows", windows)

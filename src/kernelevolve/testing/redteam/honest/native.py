@@ -64,7 +64,7 @@ TABLE = (
         kernel="""
             extern "C" void softmax(const float* x, float* out, long rows, long width) {
               for (long r = 0; r < rows; r++, x += width, out += width) {
-                double top = x[0], sum = 0;
+                double top = -1e300, sum = 0;
                 for (long i = 0; i < width; i++) {
                   if (x[i] > top) { sum *= __builtin_exp(top - x[i]); top = x[i]; }
                   sum += __builtin_exp(x[i] - top);
