@@ -5,7 +5,6 @@ it goes on with the time: a count that lags behind hides calls that were not wor
 leaps over calls hides those between.
 """
 
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,17 +17,14 @@ ASTRAY = 0.25
 """Share of a window by which the count may lag behind its time."""
 PACES = 3.0
 """Calls of one window may be so much faster than their mean: the first ones are cold."""
+LEAST_CALL = 0.3e-6
+"""Seconds; the driver's own loop takes longer for one call."""
 WAITED = 0.9
 """At most this share of a window is taken for waiting, whatever its threads waited together."""
 LIES = 6
 """So many windows whose count of ended calls lags behind their time by more are no chance."""
 LEAPS = 2
 """So many whose count leaps over calls are none either."""
-
-
-def watches() -> bool:
-    """Whether the judge can look at a window while it runs: not where both share one processor."""
-    return len(os.sched_getaffinity(0)) > 1
 
 
 @dataclass
@@ -82,6 +78,7 @@ class Midway:
         if self.found < 2:
             return False
         pace = (self.found_at - self.begun) * (1 - min(busy, WAITED)) / self.found
+        pace = max(pace, PACES * LEAST_CALL)
         return self.found - self.last > 1 + PACES * (self.found_at - self.last_at) / pace
 
 

@@ -321,6 +321,12 @@ class Runner:
         """Copy memory of the driver's process, best while it stands; False where it cannot."""
         return peek.read(self.driver, extents, block)
 
+    @property
+    def watched(self) -> bool:
+        """Whether the judge can look on while it runs: not where both have but one processor."""
+        mine = os.sched_getaffinity(0)
+        return len(mine) > 1 or not mine <= self.cores
+
     def strays(self) -> frozenset[int]:
         """Processors that some thread may use beside its own, by the kernel's word."""
         return self.tree.processors() - self.cores if self.cores else frozenset()

@@ -18,7 +18,7 @@ from kernelevolve.evaluation.blocks import Block, same
 from kernelevolve.evaluation.comparison import POISON, Comparison
 from kernelevolve.evaluation.fresh import Fresh
 from kernelevolve.evaluation.layout import Array, Layout
-from kernelevolve.evaluation.midway import Midway, Pace, watches
+from kernelevolve.evaluation.midway import Midway, Pace
 from kernelevolve.evaluation.outputs import Outputs, Seen
 from kernelevolve.evaluation.pool import Prepared
 from kernelevolve.evaluation.probe import Probe
@@ -34,8 +34,7 @@ POISON_LIMIT = 8 << 20
 CALIBRATIONS = 8
 OVERHEAD_LIMIT = 200e-6
 """Seconds; no machine that can be measured on needs more to ask, answer and stop."""
-COPIED_PER_SECOND = 1e9
-"""Bytes; copies are the judge's wish."""
+COPIED_PER_SECOND = 2.5e8  # bytes
 AUDITED_SHARE = 0.3
 BUSY = 0.02
 """More of a window than this in which something else had the core spoils its figures."""
@@ -61,8 +60,6 @@ class Session:
     thorough: bool = False
     """Every window's last call is verified, whatever that costs."""
     faults: set[str] = field(default_factory=set)
-    audited: int = 0
-    """Windows whose last call was verified."""
     timed: float = 0.0
     """Seconds of all windows so far."""
     aside: dict[str, list[float]] = field(default_factory=dict)
@@ -138,7 +135,8 @@ class Session:
         reply = self.ask(op, fds, **body)
         if self._does(Detector.OUTSIDE_WORK):
             self.runner.stop()
-        self.aside.setdefault(op, []).append(self.runner.tree.cpu() - before)
+        name, free = (f"{op}, copied", body["nbytes"] / COPIED_PER_SECOND) if fds else (op, 0.0)
+        self.aside.setdefault(name, []).append(self.runner.tree.cpu() - before - free)
         return reply
 
     def calibrate(self) -> None:
@@ -176,13 +174,15 @@ class Session:
     def once(self, slot: int, *, twice: bool = False, behind: int = 0) -> Window:
         """One verified call, behind others of the same window where nothing is changed by them."""
         mutated = bool(self.prepared.mutated)
-        behind = 0 if mutated or self.prepared.mutates_inputs else min(behind, slot)
-        return self._window(slot - behind, behind + 1, buffers=mutated, twice=twice, only=True)
+        ring = max(len(self.slots), slot + 1)
+        behind = 0 if mutated or self.prepared.mutates_inputs else min(behind, ring - 1)
+        start = (slot - behind) % ring
+        return self._window(start, behind + 1, buffers=mutated, twice=twice, only=True)
 
     def window(self, count: int, *, twice: bool = False) -> Window:
         """A timed batch of `count` calls from a secret slot; the last call is verified."""
-        buffers = bool(self.prepared.mutated)
-        return self._window(self.slots.secret(), self._most(count), buffers=buffers, twice=twice)
+        start, buffers = self.slots.secret(), bool(self.prepared.mutated)
+        return self._window(start, self._most(count), buffers=buffers, twice=twice)
 
     def _most(self, count: int) -> int:
         """No slot is called twice in a window; what calls change is good for one window."""
@@ -205,7 +205,6 @@ class Session:
         timed = self._timed(start, count)
         audit = only or (self._does(Detector.TIMED_CALLS) and (twice or self._audits()))
         if audit and (count == 1 or not self.prepared.buffers_matter):
-            self.audited += 1
             slot = (start + count - 1) % len(self.slots)
             buffers = buffers and count == 1
             self._judge(slot, count, buffers=buffers, twice=twice, only=only)
@@ -307,9 +306,6 @@ class Session:
     def _describe(self, verifier: Verifier, *, buffers: bool, copied: bool) -> dict[str, Any]:
         fds = [self.outbox.fd] if copied else []
         said = self._ask_aside("outcome", fds, buffers=buffers, nbytes=self.outbox.nbytes)
-        if copied:
-            mine = self.aside["outcome"].pop() - self.outbox.nbytes / COPIED_PER_SECOND
-            self.aside.setdefault("copied outcome", []).append(mine)
         reply = replies.outcome(said)
         self.comparison.header(verifier, reply)
         return reply
@@ -364,14 +360,16 @@ class Session:
 
     def unseen(self, windows: int) -> None:
         """So many windows were to be stopped midway, and in none was a call seen to end."""
-        text = f"in {windows} windows no call could be seen to end before the last"
-        self.object_to(Unseen(Detector.TIMED_CALLS, f"{text}; measure again on a quieter machine"))
+        text = f"in {windows} windows no call was seen to end; measure again on a quieter machine"
+        self.object_to(Unseen(Detector.TIMED_CALLS, text))
 
     @property
     def _spots(self) -> bool:
         """Whether calls in the middle of windows can be verified."""
         sees = self.runner.peeks and self.outputs.known and self._does(Detector.TIMED_CALLS)
-        return sees and watches() and not self.lenient and not self.prepared.buffers_matter
+        return (
+            sees and self.runner.watched and not self.lenient and not self.prepared.buffers_matter
+        )
 
     def _blame_lateness(self, verifier: Verifier, slot: int) -> None:
         """Outputs that were wrong when the clock stopped may be right by now."""

@@ -35,7 +35,6 @@ from kernelevolve.evaluation import (
 )
 from kernelevolve.evaluation.census import Watch
 from kernelevolve.evaluation.context import Context
-from kernelevolve.evaluation.midway import watches
 from kernelevolve.evaluation.pool import Prepared, Refused
 from kernelevolve.evaluation.probe import Probe
 from kernelevolve.evaluation.probes import Suite
@@ -106,7 +105,7 @@ class Trial:
                 runner = self.fork()
                 stack.callback(runner.close)
                 self._set_up(runner)
-                self.remarks += [UNREADABLE] * (not runner.peeks) + [ALONE] * (not watches())
+                self.remarks += [UNREADABLE] * (not runner.peeks) + [ALONE] * (not runner.watched)
             with self._clock("state"):
                 watch = Watch(runner, self._seconds) if self._checks_state else None
             with self._clock("load"):
