@@ -112,7 +112,7 @@ CHEATS = [
     (COUNTS_AT_THE_END, {Detector.TIMED_CALLS}),
     (WORKS_BETWEEN, {Detector.OUTSIDE_WORK}),
 ]
-PROBES = {Detector.ADVERSARIAL, Detector.METAMORPHIC, Detector.LINEAR}
+PROBES = {Detector.ADVERSARIAL, Detector.METAMORPHIC, Detector.LINEAR, Detector.ALIASING}
 """They find some of these cheats too, by luck and earlier."""
 NAMES = ["early", "later", "last", "count", "between"]
 

@@ -207,8 +207,9 @@ ATTACKS = {
         "too large",
     ),
     "daemon": (
-        "if os.fork() == 0:\n    os.setsid()\n    if os.fork() == 0: time.sleep(600)\n"
-        "    os._exit(0)\nos.wait()",
+        "if not hasattr(self, 'child'):\n    self.child = os.fork()\n"
+        "    if self.child == 0:\n        os.setsid()\n"
+        "        if os.fork() == 0: time.sleep(600)\n        os._exit(0)\n    os.wait()",
         Status.REJECTED,
         Detector.STATE,
         "still run after verification",

@@ -6,6 +6,7 @@ from kernelevolve.core.detector import Detector
 from kernelevolve.evaluation.blocks import Block, same
 from kernelevolve.evaluation.layout import PAGE, Array
 from kernelevolve.evaluation.probe import Probe
+from kernelevolve.evaluation.processes import Failed
 from kernelevolve.evaluation.session import CHANGED, Session
 from kernelevolve.evaluation.verify import Broken
 
@@ -40,8 +41,14 @@ def _alone(session: Session, probe: Probe) -> None:
         memory = block.part(0, probe.content.nbytes)
         memory[:] = probe.content
         session.map_slots(block, probe.inputs, 1, keep=slot)
-        _call(session, probe, slot, memory)
+        refused = None
+        try:
+            _call(session, probe, slot, memory)
+        except Failed as error:
+            refused = error
         session.map_slots(block, probe.inputs, 0, keep=slot)
+        if refused is not None:
+            raise refused
 
 
 def _call(session: Session, probe: Probe, slot: int, memory: Array, behind: int = 0) -> None:

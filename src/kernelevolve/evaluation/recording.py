@@ -14,14 +14,13 @@ from typing import Any
 
 from torch import Tensor
 
+from kernelevolve.evaluation.races import WATCHED
 from kernelevolve.runtime import cpp
 
 INTEGER, DOUBLE = -1, -2
 MOST_INTEGERS, MOST_DOUBLES = 32, 8
 MOST_BYTES = 128 << 20
 FILE = Path("/tmp/calls")  # noqa: S108 - the runner's own
-WATCHED = ".watched"
-"""Behind the name of a library: the same with checks for races."""
 SAID = 1 << 16
 OPTIONS = {
     "TSAN_OPTIONS": "halt_on_error=1:exitcode=66:report_thread_leaks=0:detect_deadlocks=0:"
