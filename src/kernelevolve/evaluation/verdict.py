@@ -33,7 +33,8 @@ class Verdict(Exception):
     """Ends a trial with a status."""
 
     def __init__(self, status: Status, detector: Detector, message: str) -> None:
-        super().__init__(message if len(message) <= LONGEST else f"{message[:LONGEST]} …")
+        shown = message if len(message) <= LONGEST else f"{message[:LONGEST]} …"
+        super().__init__("".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in shown))
         self.status = status
         self.detector = detector
 
