@@ -11,6 +11,7 @@ import pytest
 
 from kernelevolve import views
 from kernelevolve.cleaning import Cleaned
+from kernelevolve.cli import optimize
 from kernelevolve.config import RunConfig
 from kernelevolve.core.errors import HarnessError, LeaseHeld, StoreError, TaskError, UnknownName
 from kernelevolve.core.evaluation import Stage
@@ -257,14 +258,28 @@ def test_an_interrupt_saves_first_and_leaves_at_once_the_second_time(
         assert process.stdout is not None
         assert process.stderr is not None
         for _ in range(interrupts):
-            while "working" not in process.stderr.readline():
-                pass
+            seen = []
+            while "working" not in (line := process.stderr.readline()):
+                seen.append(line)
+                assert line, seen
             process.send_signal(signal.SIGINT)
         out, err = process.stdout.read(), process.stderr.read()
     assert process.returncode == 130
     assert "Traceback" not in err
     assert interrupts == 2 or "saving the best so far; press again to leave at once" in err
     assert list(json.loads(out)) == (["best", "stopped_by"] if interrupts == 1 else ["error"])
+
+
+def test_an_interrupt_in_the_middle_of_a_print_is_announced_too(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def busy(*_: object) -> None:
+        raise RuntimeError("reentrant call inside <_io.BufferedWriter name='<stderr>'>")
+
+    monkeypatch.setattr(optimize.STDERR, "print", busy)
+    with pytest.raises(KeyboardInterrupt), optimize._announced_interrupt():
+        signal.raise_signal(signal.SIGINT)
+    assert "press again to leave at once" in capfd.readouterr().err
 
 
 INTERRUPTED = """

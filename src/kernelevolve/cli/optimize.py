@@ -1,5 +1,6 @@
 """`optimize` and `resume`: a search, watched while it runs and summed up when it ends."""
 
+import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -76,7 +77,10 @@ def _announced_interrupt() -> Iterator[None]:
 
     def announce(number: int, frame: FrameType | None) -> None:
         signal.signal(signal.SIGINT, inner)
-        STDERR.print(INTERRUPT)
+        try:
+            STDERR.print(INTERRUPT)
+        except RuntimeError:  # it came in the middle of another print
+            os.write(2, f"{INTERRUPT}\n".encode())
         if callable(inner):
             inner(number, frame)
 
