@@ -20,6 +20,9 @@ from kernelevolve.evaluation.processes import Ended, Failed, Late
 from kernelevolve.evaluation.verify import Reference, Yardstick
 from kernelevolve.evaluation.wire import Malformed
 
+ANOTHER_SET = 2.0
+"""The pool's few sets do not hold the largest error of all: of thousands of calls of an honest
+kernel one was off by 1.3 times a budget made of them."""
 SHARE = 8
 """One element of so many changes each time, in small inputs."""
 MOST = 1 << 13
@@ -139,12 +142,19 @@ class Fresh:
         prepared, answers = self.bench.prepared, self.bench.answers()
         native = self.bench.native(content)
         floats = all(is_real(leaf) for leaf in prepared.outputs.leaves)
+        yardsticks = [_of_another_set(y) for y in prepared.yardsticks]
         if floats and prepared.plain.nbytes > CHEAP_BYTES // 2:
             expected = answers.judge(prepared.outputs, [native], [native])[0]
             tolerance = self.bench.task.tolerance
-            return expected, [_against_native(y, tolerance) for y in prepared.yardsticks]
+            return expected, [_against_native(y, tolerance) for y in yardsticks]
         oracle = self.bench.oracle(content, native)
-        return answers.judge(prepared.outputs, [native], [oracle])[0], prepared.yardsticks
+        return answers.judge(prepared.outputs, [native], [oracle])[0], yardsticks
+
+
+def _of_another_set(yardstick: Yardstick) -> Yardstick:
+    return replace(
+        yardstick, rms=ANOTHER_SET * yardstick.rms, maximum=ANOTHER_SET * yardstick.maximum
+    )
 
 
 def _against_native(yardstick: Yardstick, tolerance: Tolerance) -> Yardstick:
