@@ -104,7 +104,7 @@ class Yardstick:
 def error_of(got: Array, oracle: Array, native: Array) -> Array:
     """Absolute error; infinite where finite and non-finite values do not agree."""
     with np.errstate(invalid="ignore", over="ignore"):
-        error = np.subtract(got, oracle, dtype=np.float64)
+        error = np.asarray(np.subtract(got, oracle, dtype=np.float64))
     np.abs(error, out=error)
     if np.isfinite(error.sum()):
         return error

@@ -17,7 +17,7 @@ from kernelevolve.evaluation.verify import Broken, Wrong
 from kernelevolve.evaluation.wire import Malformed
 
 CALLS = 16
-MOST_BYTES = 64 << 20
+MOST_BYTES = 48 << 20
 KEPT = (
     "the outputs of earlier calls are not what they were when later calls have been made; "
     "return newly allocated tensors"
