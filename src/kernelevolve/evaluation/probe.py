@@ -48,11 +48,6 @@ class Probe:
         arrays = [a for e in self.expected for a in (e.native, e.oracle) if a is not None]
         return self.content.nbytes + sum(a.nbytes for a in arrays)
 
-    @property
-    def alone(self) -> bool:
-        """Whether it lies in memory of its own, not in a slot of the ring."""
-        return self.may_refuse or self.state_fd is not None
-
     def close(self) -> None:
         """Free what is outside Python's reach."""
         if self.state_fd is not None:

@@ -18,7 +18,7 @@ def verify(session: Session, probe: Probe) -> None:
         Wrong, Broken: as for any verified call; the detector is the probe's.
         Failed: it raised.
     """
-    if probe.alone:
+    if probe.may_refuse:
         _alone(session, probe)
         return
     slots = session.slots
@@ -36,7 +36,7 @@ def verify(session: Session, probe: Probe) -> None:
 
 def _alone(session: Session, probe: Probe) -> None:
     """In memory of its own, in one more slot behind those that the module has."""
-    slot = len(session.slots) if probe.state_fd is None else 0
+    slot = len(session.slots)
     with closing(Block(probe.inputs.nbytes + PAGE)) as block:
         memory = block.part(0, probe.content.nbytes)
         memory[:] = probe.content

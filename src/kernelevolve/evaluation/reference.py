@@ -80,6 +80,7 @@ class ReferenceRunner(Runner):
         self.workloads: dict[str, Workload] = {}
         self.init_inputs: dict[str, Any] = {}
         self.kept: dict[str, list[Tensor]] = {}
+        self.before: dict[str, dict[str, Tensor]] = {}
         self.lifted: Any = None
 
     def do_source(self, body: Request, fds: Sequence[int]) -> Reply:
@@ -123,6 +124,21 @@ class ReferenceRunner(Runner):
         else:
             self.kept[name] = modules.small_integers(model, body["seed"])
         return {"changed": bool(modules.real_parameters(model))}
+
+    def do_moved(self, body: Request, fds: Sequence[int]) -> Reply:
+        """Float parameters move from a seed; without one, all is what it was."""
+        name = body["workload"]
+        subject = self.subjects[name]
+        subject.restore()
+        if body["seed"] is None:
+            modules.overwrite(subject.model, self.before.pop(name), {})
+        elif modules.real_parameters(subject.model):
+            assert self.task is not None
+            before = {k: v.clone() for k, v in modules.state_of(subject.model).items()}
+            self.before[name] = before
+            modules.perturb(subject.model, body["seed"], self.task.randomise)
+        subject.remember()
+        return {"changed": name in self.before}
 
     def do_parameters(self, body: Request, fds: Sequence[int]) -> Reply:
         """Names of float parameters."""
