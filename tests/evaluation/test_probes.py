@@ -195,7 +195,7 @@ def test_the_choice_is_secret_and_small_but_follows_from_seeds(suite_of, monkeyp
 
 def test_switched_off_detectors_make_no_probes(suite_of):
     suite = suite_of(MATMUL)
-    without = frozenset({Detector.ADVERSARIAL, Detector.METAMORPHIC})
+    without = frozenset({Detector.ADVERSARIAL, Detector.METAMORPHIC, Detector.PARAMETERS})
     assert names(suite, without=without) == ["integers"]
 
 

@@ -1,4 +1,4 @@
-"""A candidate's own parameters and buffers, which its calls must leave as they are. In the judge."""
+"""A candidate's own parameters and buffers, which its calls must leave alone. In the judge."""
 
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -15,14 +15,13 @@ MOST_BYTES = 1 << 20
 
 @dataclass
 class Belongings:
-    """Of one session: what lay in them before the first call."""
+    """Of one session that has not called anything yet: what lies in them."""
 
     session: Session
     _first: int = 0
     _before: dict[str, bytes] = field(default_factory=dict)
 
-    def take(self) -> None:
-        """Remember them; nothing was called yet."""
+    def __post_init__(self) -> None:
         if Detector.STATE not in self.session.without:
             self._first = self.session.random.getrandbits(30)
             self._before = self._read()

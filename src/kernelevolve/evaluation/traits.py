@@ -25,8 +25,8 @@ log_sigmoid_forward relu abs leaky_relu sum mean var var_mean cumsum _softmax _l
 native_layer_norm native_group_norm native_batch_norm _native_batch_norm_legit mse_loss
 nll_loss_forward nll_loss2d_forward embedding where gt ge lt le eq ne view _unsafe_view reshape
 expand permute transpose t squeeze unsqueeze slice select split unbind clone copy contiguous alias
-detach cat stack flip full zeros ones full_like zeros_like ones_like empty empty_like arange _to_copy
-masked_fill tril triu avg_pool2d
+detach cat stack flip full zeros ones full_like zeros_like ones_like empty empty_like arange
+_to_copy masked_fill tril triu avg_pool2d
 """
 SETTLED = frozenset(_SETTLED.split())
 """Operations with one gradient everywhere: smooth ones, those whose text says which branch is

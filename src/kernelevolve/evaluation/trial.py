@@ -238,7 +238,6 @@ class Trial:
         self.sessions[prepared.workload.name] = session
         session.attach()
         own = self.belongings[prepared.workload.name] = Belongings(session)
-        own.take()
         session.thorough = self.job.audit == "high"
         chosen = suite.take(
             Random(f"{seed}/probes"),
@@ -375,6 +374,7 @@ class Trial:
         if self.job.task.tolerance.widened:
             self.flags["widened_tolerance"] = "the task's error budget is looser than the default"
         shown = [t.speedup for t in timings if not t.held_out]
+        probed = report.probed(self.probes, self.suites)
         return Evaluation(
             status=status,
             stage=self.stage,
@@ -385,12 +385,7 @@ class Trial:
             errors=report.errors(self.sessions),
             diagnosis=diagnosis,
             flags=tuple(Flag(rule=k, reason=v) for k, v in self.flags.items()),
-            remarks=(
-                *sandbox.remark(),
-                *self.remarks,
-                *self._missing_baselines(),
-                *report.probed(self.probes, self.suites),
-            ),
+            remarks=(*sandbox.remark(), *self.remarks, *self._missing_baselines(), *probed),
             stages_ms={k: round(v, 3) for k, v in self.stages_ms.items()},
             seed=str(Seeds(self.context.seed, self.job.seed)),
             device_seconds=self.device_seconds,
