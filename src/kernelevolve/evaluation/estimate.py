@@ -13,7 +13,14 @@ from kernelevolve.core.task import Workload
 from kernelevolve.evaluation import modules
 from kernelevolve.evaluation.modules import Source, Subject
 from kernelevolve.evaluation.tensors import flatten
-from kernelevolve.evaluation.traits import COMPARING, IGNORING, MOST_MARKERS, SELECTING, SETTLED
+from kernelevolve.evaluation.traits import (
+    COMPARING,
+    IGNORING,
+    MOST_MARKERS,
+    SELECTING,
+    SETTLED,
+    SMOOTH,
+)
 
 PARTIAL = ("index", "gather", "embedding", "slice", "select", "take", "narrow", "masked_select")
 REDUCING = ("sum", "mean", "max", "min", "prod", "norm", "softmax", "var", "arg", "logsumexp")
@@ -44,7 +51,8 @@ class Meter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.used |= {t.untyped_storage()._cdata for t in taken}
         name = func.overloadpacket.__name__
         self.partial |= name.startswith(PARTIAL)
-        self.names.add(name)
+        if func.namespace != "prim":
+            self.names.add(name)
         self._note(name, str(func).removeprefix("aten."), args, taken, made)
         read = sum(t.numel() for t in taken)
         if made:
@@ -115,9 +123,8 @@ def estimate(source: Source, workload: Workload, *, backward: bool) -> dict[str,
         model = source.model(source.init_inputs(workload))
         state = modules.state_of(model)
         subject = Subject(model, model, backward)
-        for argument in inputs:
-            if backward and isinstance(argument, Tensor) and argument.is_floating_point():
-                argument.requires_grad_()
+        if backward:
+            inputs = [_wants_gradient(argument) for argument in inputs]
         with torch.set_grad_enabled(backward), counter, meter:
             result = subject.run(*inputs)
             forward = frozenset(meter.names)
@@ -138,11 +145,20 @@ def estimate(source: Source, workload: Workload, *, backward: bool) -> dict[str,
         "traits": {
             "selects": meter.names <= SELECTING,
             "settled": forward <= SETTLED,
+            "smooth": forward <= SMOOTH,
             "truncates": meter.truncates,
             "markers": sorted(meter.markers),
         },
         "dtype": _main_dtype(inputs, state),
     }
+
+
+def _wants_gradient(value: Any) -> Any:
+    """Not a leaf of the graph: the counter's hooks refuse leaves that `autograd.grad` ends at."""
+    if isinstance(value, Tensor) and value.is_floating_point():
+        with torch.enable_grad():
+            return value.requires_grad_().view_as(value)
+    return value
 
 
 def _key(tensor: Tensor) -> int:

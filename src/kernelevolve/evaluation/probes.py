@@ -137,6 +137,8 @@ class Suite:
         prepared = self.bench.prepared
         if generator.ties and self.bench.is_ambiguous_at_ties:
             raise Skipped("equal values make integer outputs or gradients ambiguous")
+        if generator.undefined and self.bench.task.backward and not self.bench.traits.smooth:
+            raise Skipped("which gradient belongs to NaN is documented nowhere")
         if generator.unseen and "real" in generator.kinds and self.bench.traits.truncates:
             raise Skipped("the reference converts floats to integers, which holds for some only")
         reason = ""

@@ -18,20 +18,22 @@ SELECTING = frozenset(_SELECTING.split())
 """Operations that compare and pick without arithmetic, and whose choice among equals is documented:
 `argmax` and the indices of `max` take the first. `topk` and `sort` promise nothing."""
 
-_SETTLED = """
+_SMOOTH = """
 mm addmm bmm baddbmm mv addmv dot convolution add sub rsub mul div addcmul addcdiv neg reciprocal
 square sqrt rsqrt pow exp exp2 expm1 log log2 log1p sin cos tanh sigmoid silu gelu erf log_sigmoid
-log_sigmoid_forward relu abs leaky_relu sum mean var var_mean cumsum _softmax _log_softmax
+log_sigmoid_forward sum mean var var_mean cumsum _softmax _log_softmax
 native_layer_norm native_group_norm native_batch_norm _native_batch_norm_legit mse_loss
-nll_loss_forward nll_loss2d_forward embedding where gt ge lt le eq ne view _unsafe_view reshape
+nll_loss_forward nll_loss2d_forward embedding view _unsafe_view reshape
 expand permute transpose t squeeze unsqueeze slice select split unbind clone copy contiguous alias
 detach cat stack flip full zeros ones full_like zeros_like ones_like empty empty_like arange
 _to_copy masked_fill tril triu avg_pool2d
 """
-SETTLED = frozenset(_SETTLED.split())
-"""Operations with one gradient everywhere: smooth ones, those whose text says which branch is
-taken, and `relu`, `abs` and `leaky_relu`, which have the subgradient of least norm at zero, as
-PyTorch documents it. `max`, `clamp` and the like leave open who of equals gets the gradient."""
+SMOOTH = frozenset(_SMOOTH.split())
+"""Operations with one gradient wherever they have a value."""
+SETTLED = SMOOTH | {"relu", "abs", "leaky_relu", "where", "gt", "ge", "lt", "le", "eq", "ne"}
+"""And those with one for every number: which branch is taken stands in the reference, and the
+others have the subgradient of least norm at zero, as PyTorch documents. `max`, `clamp` and the
+like leave open who of equals gets the gradient."""
 
 IGNORING = {"nll_loss_forward": 4, "nll_loss2d_forward": 4}
 """Operations with an integer that marks elements to be left out, and which argument that is."""
@@ -47,6 +49,8 @@ class Traits:
     """It compares and picks without arithmetic, so that equal values leave nothing open."""
     settled: bool = False
     """Its gradients are defined where inputs are equal or zero."""
+    smooth: bool = False
+    """Its gradients are defined even for what is not a number."""
     truncates: bool = True
     """It converts floats to integers, which is defined within the integers' range only."""
     markers: tuple[int, ...] = ()
