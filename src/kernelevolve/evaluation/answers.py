@@ -67,23 +67,25 @@ class Answers:
         block.close()
         return layout, sealed
 
-    def native(self, slot: int) -> Answer:
+    def native(self, slot: int, count: int = 1) -> Answer:
         """The reference's own outputs for the inputs in a slot, with buffers that it changes.
+
+        Of `count` calls in a row from that slot, those of the last one.
 
         Raises:
             Failed: it raised.
         """
         self.ask("restore", poison=[])
-        self.ask("calls", start=slot, count=1)
+        self.ask("calls", start=slot, count=count)
         return self.outcome()
 
     def outcome(self) -> Answer:
         """The outputs of the last call."""
         return self._fetch("outcome")
 
-    def oracle(self, slot: int, dtype: str = "float64") -> Outputs:
-        """The same in another precision."""
-        self.ask("oracle", slot=slot, dtype=dtype)
+    def oracle(self, slot: int, dtype: str = "float64", before: int | None = None) -> Outputs:
+        """The same in another precision; behind a call on the slot `before`, if given."""
+        self.ask("oracle", slots=[slot] if before is None else [before, slot], dtype=dtype)
         return self._fetch("last").values
 
     def oracle_inputs(self) -> Outputs:

@@ -39,6 +39,8 @@ class Probe:
     """The set of the pool that it differs little from, and whose place it takes."""
     state_fd: int | None = None
     """State to be loaded for it, where parameters take part."""
+    before: Array | None = None
+    """What is called right before it, in the same window."""
     may_refuse: bool = False
     """A clear exception is an answer that a user can live with."""
 

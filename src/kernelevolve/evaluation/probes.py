@@ -9,7 +9,15 @@ from dataclasses import dataclass, field
 from random import Random
 
 from kernelevolve.core.detector import Detector
-from kernelevolve.evaluation import adversarial, beyond, linear, mutation, placement, renewal
+from kernelevolve.evaluation import (
+    adversarial,
+    beyond,
+    linear,
+    mutation,
+    placement,
+    renewal,
+    succession,
+)
 from kernelevolve.evaluation.adversarial import Generator
 from kernelevolve.evaluation.bench import Bench
 from kernelevolve.evaluation.fresh import Fresh
@@ -127,6 +135,8 @@ class Suite:
             return linear.make(self.bench, plan, base, random)
         if plan.detector is Detector.METAMORPHIC:
             return mutation.make(self.bench, plan, base, random)
+        if plan.name == succession.NAME:
+            return succession.make(self.bench, plan, base)
         if plan.name in placement.VIEWS:
             return placement.make(self.bench, plan, base)
         return self._adversarial(plan, base)
@@ -176,6 +186,7 @@ def _plans() -> list[Plan]:
     for name, view in placement.VIEWS.items():
         made.append(Plan(name, Detector.ADVERSARIAL, view.what, placement.ADVICE))
     made.append(Plan(renewal.NAME, Detector.PARAMETERS, renewal.WHAT, renewal.ADVICE))
+    made.append(Plan(succession.NAME, Detector.ADVERSARIAL, succession.WHAT, succession.ADVICE))
     made.append(Plan("integers", Detector.LINEAR, linear.WHAT, linear.ADVICE))
     for number in range(MUTANTS):
         name = f"mutant-{number}"

@@ -25,13 +25,17 @@ def verify(session: Session, probe: Probe) -> None:
     slot = slots.secret() if probe.base is None else slots.where(probe.base)
     if probe.base is not None and (slot, probe.base) not in session.called:
         session.once(slot)
+    behind, last = session.random.choice((0, 1, 3, 6)), (slot - 1) % len(slots)
     session.runner.stop()
     slots.part(slot)[:] = probe.content
+    if probe.before is not None:
+        behind = 1
+        slots.part(last)[:] = probe.before
     try:
-        _call(session, probe, slot, slots.part(slot), session.random.choice((0, 1, 3, 6)))
+        _call(session, probe, slot, slots.part(slot), behind)
     finally:
         session.runner.stop()
-        slots.fill([slot])
+        slots.fill({slot, last})
 
 
 def _alone(session: Session, probe: Probe) -> None:

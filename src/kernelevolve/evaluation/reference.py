@@ -230,7 +230,7 @@ class ReferenceRunner(Runner):
         return {"mutated": list(subject.mutated)}
 
     def do_oracle(self, body: Request, fds: Sequence[int]) -> Reply:
-        """Run one slot in another precision; `outcome` then describes and copies that result."""
+        """Call slots in another precision; `outcome` then describes and copies the last result."""
         name, kind = body["workload"], body["dtype"]
         subject = self.subjects[name]
         subject.restore()
@@ -238,8 +238,9 @@ class ReferenceRunner(Runner):
         model = copy.deepcopy(subject.model).to(dtype)
         twin = Subject(model, model, subject.backward, mutated=subject.mutated)
         twin.names = subject.names
-        slot = self.lifted = cast(subject.slots[body["slot"]], dtype)
-        self._in_precision(twin, slot, dtype)
+        for number in body["slots"]:
+            self.lifted = cast(subject.slots[number], dtype)
+            self._in_precision(twin, self.lifted, dtype)
         subject.result = twin.outcome(buffers=True)
         return {}
 

@@ -29,7 +29,7 @@ def make(bench: Bench, plan: Plan, base: int, random: np.random.Generator) -> Pr
         state_fd = answers.state()[1]
     finally:
         answers.ask("moved", seed=None)
-    probe.base, probe.state_fd = base, state_fd
+    probe.state_fd = state_fd
     probe.yardsticks = [
         mine.wider(theirs)
         for mine, theirs in zip(probe.yardsticks, prepared.yardsticks, strict=True)
