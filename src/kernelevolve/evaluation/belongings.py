@@ -9,7 +9,7 @@ from kernelevolve.evaluation.blocks import Block
 from kernelevolve.evaluation.session import Session
 from kernelevolve.evaluation.verify import Broken
 
-MOST_BYTES = 1 << 20
+MOST_BYTES = 1 << 18
 """Of all of them together; of larger ones a part is compared, and which is a secret."""
 
 
