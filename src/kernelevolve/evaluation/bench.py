@@ -12,12 +12,13 @@ from kernelevolve.evaluation import adversarial
 from kernelevolve.evaluation.answers import Answers, Outputs, equal
 from kernelevolve.evaluation.blocks import Block
 from kernelevolve.evaluation.domain import Domain, is_real, observe
+from kernelevolve.evaluation.expected import Reference, Yardstick
 from kernelevolve.evaluation.layout import Array
 from kernelevolve.evaluation.pool import Prepared
 from kernelevolve.evaluation.probe import Plan, Probe, Skipped
 from kernelevolve.evaluation.processes import Ended, Failed, Late, Runner
 from kernelevolve.evaluation.traits import Traits
-from kernelevolve.evaluation.verify import Reference, Verifier, Yardstick
+from kernelevolve.evaluation.verify import Verifier
 from kernelevolve.evaluation.wire import Malformed
 from kernelevolve.evaluation.yardstick import measure_yardstick
 

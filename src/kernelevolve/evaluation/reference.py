@@ -229,8 +229,14 @@ class ReferenceRunner(Runner):
         subject.mutated = subject.changed_buffers()
         return {"mutated": list(subject.mutated)}
 
+    def do_answer(self, body: Request, fds: Sequence[int]) -> Reply:
+        """Call from one slot on with buffers as they were; describe and copy the last result."""
+        self.do_restore({**body, "poison": []}, ())
+        self.subjects[body["workload"]].calls(body["slot"], body["count"])
+        return self.do_outcome(body, fds)
+
     def do_oracle(self, body: Request, fds: Sequence[int]) -> Reply:
-        """Call slots in another precision; `outcome` then describes and copies the last result."""
+        """Call slots in another precision, and describe and copy the last result."""
         name, kind = body["workload"], body["dtype"]
         subject = self.subjects[name]
         subject.restore()
@@ -242,7 +248,7 @@ class ReferenceRunner(Runner):
             self.lifted = cast(subject.slots[number], dtype)
             self._in_precision(twin, self.lifted, dtype)
         subject.result = twin.outcome(buffers=True)
-        return {}
+        return self.do_last(body, fds)
 
     def _in_precision(self, twin: Subject, slot: Any, dtype: torch.dtype) -> None:
         with torch.set_grad_enabled(twin.backward), default_dtype(dtype):
@@ -253,7 +259,7 @@ class ReferenceRunner(Runner):
                 twin.result = twin.call(slot)
 
     def do_last(self, body: Request, fds: Sequence[int]) -> Reply:
-        """Describe and copy what `oracle` left."""
+        """Describe and copy what `oracle` returned."""
         subject = self.subjects[body["workload"]]
         mutated, subject.mutated = subject.mutated, ()
         try:
@@ -265,8 +271,8 @@ class ReferenceRunner(Runner):
         """Describe and copy what `oracle` left in its inputs."""
         tree, tensors = flatten(tree_map(lambda t: t.detach(), self.lifted))
         layout = layout_of(tree, tensors, keep_strides=False)
-        if fds:
-            Memory.map(fds[0], body["nbytes"]).write(layout, tensors)
+        if fds and layout.nbytes <= body["nbytes"]:
+            self._outbox(fds[0], body["nbytes"]).write(layout, tensors)
         return layout.dump()
 
     def do_estimate(self, body: Request, fds: Sequence[int]) -> Reply:
