@@ -64,21 +64,24 @@ class Answers:
         block.close()
         return layout, sealed
 
-    def native(self, slot: int) -> Answer:
+    def native(self, slot: int, count: int = 1) -> Answer:
         """The reference's own outputs for the inputs in a slot, with buffers that it changes.
+
+        Of `count` calls in a row from that slot, those of the last one.
 
         Raises:
             Failed: it raised.
         """
-        return self._fetch("answer", slot=slot)
+        return self._fetch("answer", slot=slot, count=count)
 
     def outcome(self) -> Answer:
         """The outputs of the last call."""
         return self._fetch("outcome")
 
-    def oracle(self, slot: int, dtype: str = "float64") -> Outputs:
-        """The same in another precision."""
-        return self._fetch("oracle", slot=slot, dtype=dtype).values
+    def oracle(self, slot: int, dtype: str = "float64", before: int | None = None) -> Outputs:
+        """The same in another precision; behind a call on the slot `before`, if given."""
+        slots = [slot] if before is None else [before, slot]
+        return self._fetch("oracle", slots=slots, dtype=dtype).values
 
     def oracle_inputs(self) -> Outputs:
         """What the oracle's last call left in its inputs."""

@@ -11,7 +11,7 @@ from kernelevolve.evaluation.layout import Array
 from kernelevolve.evaluation.probe import Plan, Probe, Skipped
 
 WHAT = "inputs and parameters that are small integers, where a linear task is exact"
-ADVICE = "form every product and sum in the declared precision"
+ADVICE = "form every product and sum in the declared precision, with the parameters as they are"
 MOST_INPUTS = 8
 
 

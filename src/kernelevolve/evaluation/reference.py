@@ -80,6 +80,7 @@ class ReferenceRunner(Runner):
         self.workloads: dict[str, Workload] = {}
         self.init_inputs: dict[str, Any] = {}
         self.kept: dict[str, list[Tensor]] = {}
+        self.before: dict[str, dict[str, Tensor]] = {}
         self.lifted: Any = None
 
     def do_source(self, body: Request, fds: Sequence[int]) -> Reply:
@@ -123,6 +124,21 @@ class ReferenceRunner(Runner):
         else:
             self.kept[name] = modules.small_integers(model, body["seed"])
         return {"changed": bool(modules.real_parameters(model))}
+
+    def do_moved(self, body: Request, fds: Sequence[int]) -> Reply:
+        """Float parameters move from a seed; without one, all is what it was."""
+        name = body["workload"]
+        subject = self.subjects[name]
+        subject.restore()
+        if body["seed"] is None:
+            modules.overwrite(subject.model, self.before.pop(name), {})
+        elif modules.real_parameters(subject.model):
+            assert self.task is not None
+            before = {k: v.clone() for k, v in modules.state_of(subject.model).items()}
+            self.before[name] = before
+            modules.perturb(subject.model, body["seed"], self.task.randomise)
+        subject.remember()
+        return {"changed": name in self.before}
 
     def do_parameters(self, body: Request, fds: Sequence[int]) -> Reply:
         """Names of float parameters."""
@@ -214,13 +230,13 @@ class ReferenceRunner(Runner):
         return {"mutated": list(subject.mutated)}
 
     def do_answer(self, body: Request, fds: Sequence[int]) -> Reply:
-        """Call one slot with buffers as they were, and describe and copy the result."""
+        """Call from one slot on with buffers as they were; describe and copy the last result."""
         self.do_restore({**body, "poison": []}, ())
-        self.subjects[body["workload"]].calls(body["slot"], 1)
+        self.subjects[body["workload"]].calls(body["slot"], body["count"])
         return self.do_outcome(body, fds)
 
     def do_oracle(self, body: Request, fds: Sequence[int]) -> Reply:
-        """Run one slot in another precision, and describe and copy the result."""
+        """Call slots in another precision, and describe and copy the last result."""
         name, kind = body["workload"], body["dtype"]
         subject = self.subjects[name]
         subject.restore()
@@ -228,8 +244,9 @@ class ReferenceRunner(Runner):
         model = copy.deepcopy(subject.model).to(dtype)
         twin = Subject(model, model, subject.backward, mutated=subject.mutated)
         twin.names = subject.names
-        slot = self.lifted = cast(subject.slots[body["slot"]], dtype)
-        self._in_precision(twin, slot, dtype)
+        for number in body["slots"]:
+            self.lifted = cast(subject.slots[number], dtype)
+            self._in_precision(twin, self.lifted, dtype)
         subject.result = twin.outcome(buffers=True)
         return self.do_last(body, fds)
 

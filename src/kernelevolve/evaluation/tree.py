@@ -10,6 +10,9 @@ LIBC = ctypes.CDLL(None)
 STOP_SECONDS = 2.0
 SCHEDULER_CLOCK = 2
 STANDING = b"TtZX"
+TICKS = os.sysconf("SC_CLK_TCK")
+WAITED_FOR = slice(13, 15)
+"""Of the fields behind a process's name: its ended children's time in user and kernel mode."""
 
 
 class Restless(Exception):
@@ -24,6 +27,7 @@ class Tree:
         self.halted = False
         self._pids: list[int] = []
         self._threads: dict[tuple[int, str], int] = {}
+        self._own_stat = os.open(f"/proc/{init}/stat", os.O_RDONLY | os.O_CLOEXEC)
 
     def pids(self) -> list[int]:
         """The processes, the driver first; while they stand there are no others."""
@@ -91,8 +95,12 @@ class Tree:
         return frozenset(found)
 
     def cpu(self) -> float:
-        """Processor seconds of all living processes, of their ended threads too."""
-        total = 0.0
+        """Processor seconds of all living processes, of their ended threads and children too.
+
+        Of children in whole ticks, and only of those that their parent, or the init, waited for.
+        """
+        known = [fd for (pid, thread), fd in self._threads.items() if thread == str(pid)]
+        total = sum(map(_of_ended_children, (self._own_stat, *known)))
         for pid in self.pids():
             with suppress(OSError):
                 total += time.clock_gettime((~pid << 3) | SCHEDULER_CLOCK)
@@ -110,6 +118,7 @@ class Tree:
         """Forget it."""
         for fd in self._threads.values():
             os.close(fd)
+        os.close(self._own_stat)
         self._threads = {}
 
 
@@ -131,6 +140,14 @@ def _listed(folder: str) -> list[str]:
         return os.listdir(folder)  # noqa: PTH208 - a path object per thread is slow
     except OSError:
         return []
+
+
+def _of_ended_children(stat: int) -> float:
+    try:
+        fields = os.pread(stat, 1024, 0).rpartition(b")")[2].split()
+    except OSError:
+        return 0.0
+    return sum(map(int, fields[WAITED_FOR])) / TICKS
 
 
 def _read(path: str) -> str:
