@@ -11,11 +11,12 @@ from kernelevolve.evaluation import adversarial
 from kernelevolve.evaluation.answers import Answers, Outputs
 from kernelevolve.evaluation.blocks import Block
 from kernelevolve.evaluation.domain import Domain, is_real, observe
+from kernelevolve.evaluation.expected import Reference, Yardstick
 from kernelevolve.evaluation.layout import Array
 from kernelevolve.evaluation.pool import Prepared
 from kernelevolve.evaluation.probe import Plan, Probe, Skipped
 from kernelevolve.evaluation.processes import Runner
-from kernelevolve.evaluation.verify import Reference, Verifier, Yardstick
+from kernelevolve.evaluation.verify import Verifier
 from kernelevolve.evaluation.yardstick import measure_yardstick
 
 FROM_ONE_SET = 2.0

@@ -4,8 +4,8 @@ import os
 from dataclasses import dataclass
 
 from kernelevolve.core.detector import Detector
+from kernelevolve.evaluation.expected import Reference, Yardstick
 from kernelevolve.evaluation.layout import Array, Layout
-from kernelevolve.evaluation.verify import Reference, Yardstick
 
 
 class Skipped(Exception):

@@ -213,8 +213,14 @@ class ReferenceRunner(Runner):
         subject.mutated = subject.changed_buffers()
         return {"mutated": list(subject.mutated)}
 
+    def do_answer(self, body: Request, fds: Sequence[int]) -> Reply:
+        """Call one slot with buffers as they were, and describe and copy the result."""
+        self.do_restore({**body, "poison": []}, ())
+        self.subjects[body["workload"]].calls(body["slot"], 1)
+        return self.do_outcome(body, fds)
+
     def do_oracle(self, body: Request, fds: Sequence[int]) -> Reply:
-        """Run one slot in another precision; `outcome` then describes and copies that result."""
+        """Run one slot in another precision, and describe and copy the result."""
         name, kind = body["workload"], body["dtype"]
         subject = self.subjects[name]
         subject.restore()
@@ -225,7 +231,7 @@ class ReferenceRunner(Runner):
         slot = self.lifted = cast(subject.slots[body["slot"]], dtype)
         self._in_precision(twin, slot, dtype)
         subject.result = twin.outcome(buffers=True)
-        return {}
+        return self.do_last(body, fds)
 
     def _in_precision(self, twin: Subject, slot: Any, dtype: torch.dtype) -> None:
         with torch.set_grad_enabled(twin.backward), default_dtype(dtype):
@@ -236,7 +242,7 @@ class ReferenceRunner(Runner):
                 twin.result = twin.call(slot)
 
     def do_last(self, body: Request, fds: Sequence[int]) -> Reply:
-        """Describe and copy what `oracle` left."""
+        """Describe and copy what `oracle` returned."""
         subject = self.subjects[body["workload"]]
         mutated, subject.mutated = subject.mutated, ()
         try:
@@ -248,8 +254,8 @@ class ReferenceRunner(Runner):
         """Describe and copy what `oracle` left in its inputs."""
         tree, tensors = flatten(tree_map(lambda t: t.detach(), self.lifted))
         layout = layout_of(tree, tensors, keep_strides=False)
-        if fds:
-            Memory.map(fds[0], body["nbytes"]).write(layout, tensors)
+        if fds and layout.nbytes <= body["nbytes"]:
+            self._outbox(fds[0], body["nbytes"]).write(layout, tensors)
         return layout.dump()
 
     def do_estimate(self, body: Request, fds: Sequence[int]) -> Reply:

@@ -273,7 +273,7 @@ class Session:
             self.comparison.check(content, block, buffers=buffers)
             return
         assert self.fresh is not None
-        self.comparison.check_fresh(*self.fresh.expected(self.slots.values(slot)), block)
+        self.comparison.check_fresh(self.fresh, self.slots.values(slot), block)
 
     def _take(
         self, verifier: Verifier, count: int, *, buffers: bool, twice: bool, only: bool
