@@ -4,6 +4,7 @@ import asyncio
 import os
 import secrets
 import shutil
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -72,6 +73,7 @@ class LocalHarness:
         self._environment = dict(registry.load("target", self.spec.vendor)().environment(self.spec))
         self._judge: Client | None = None
         self._builder: Client | None = None
+        self._starting = threading.Lock()
         self._lane = asyncio.Lock()
         self._builds_open: dict[str, asyncio.Lock] = {}
         self._pools: dict[str, Pool] = {}
@@ -164,8 +166,10 @@ class LocalHarness:
         return build
 
     def _run(self, command: Sequence[str], folder: Path, limits: Limits) -> Finished:
-        if self._builder is None or not self._builder.alive:
-            self._builder = Client("kernelevolve.evaluation.builder")
+        with self._starting:
+            if self._builder is None or not self._builder.alive:
+                self._builder = Client("kernelevolve.evaluation.builder")
+            builder = self._builder
         body = {
             "command": list(command),
             "folder": str(folder),
@@ -173,7 +177,7 @@ class LocalHarness:
             "environment": {},
         }
         try:
-            done = self._builder.request(body).result(limits.build_seconds + 30)
+            done = builder.request(body).result(limits.build_seconds + 30)
         except (Gone, TimeoutError) as error:
             raise HarnessError("the build supervisor died") from error
         return Finished(code=done["code"], output=done["output"])
