@@ -19,7 +19,11 @@ def run(code, stdin=b"", stop=None):
 
 def test_large_input_and_output_pass_through():
     data = os.urandom(1 << 20)
-    assert run("import sys; sys.stdout.buffer.write(sys.stdin.buffer.read())", data) == data
+    slowly = (
+        "import sys, time; read = sys.stdin.buffer.read; first = read(9); time.sleep(0.3); "
+        "sys.stdout.buffer.write(first + read())"
+    )
+    assert run(slowly, data) == data
 
 
 def test_a_failure_ends_with_its_last_words():
@@ -37,7 +41,7 @@ def test_whoever_stops_a_command_ends_all_that_it_started():
     )
     with ThreadPoolExecutor() as pool:
         ended = pool.submit(run, code, b"", stop)
-        while not ended.done() and len(marked(marker)) < 2:
+        while not ended.done() and not marked(marker):
             time.sleep(0.01)
         stop.set()
         with pytest.raises(ProgrammerError, match="was stopped"):
@@ -47,13 +51,13 @@ def test_whoever_stops_a_command_ends_all_that_it_started():
 
 
 def marked(marker):
-    """Processes with this word on their command line."""
+    """Processes whose command line ends with this word."""
     found = []
     for entry in Path("/proc").iterdir():
         try:
             text = (entry / "cmdline").read_bytes() if entry.name.isdigit() else b""
         except OSError:
             continue
-        if marker.encode() in text:
+        if text.endswith(f"{marker}\0".encode()):
             found.append(entry.name)
     return found

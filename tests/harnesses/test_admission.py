@@ -29,7 +29,11 @@ def admit(bench, body="x + 1", inputs="torch.randn(4, 4)", before=""):
         ({"inputs": "3"}, "inputs-none", "no tensor"),
         ({"body": "'done'"}, "outputs-none", "returns str"),
         ({"body": "None"}, "outputs-none", "returns None"),
-        ({"body": "(x.shape[0], {'loss': x.sum().item()})"}, "outputs-none", "tuple of int, dict of float"),
+        (
+            {"body": "(x.shape[0], {'loss': x.sum().item()})"},
+            "outputs-none",
+            "tuple of int, dict of float",
+        ),
         ({"inputs": "torch.randn(torch.randint(3, 99, ()))"}, "inputs-vary", "shapes"),
         ({"before": "raise ValueError('no')\n"}, "reference-raises", "ValueError: no"),
         ({"before": "import os; os._exit(3)\n"}, "reference-crashes", "3"),

@@ -1,17 +1,17 @@
 """One command in the sandbox, from its standard input to its standard output."""
 
+import os
+import signal
 import subprocess
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from threading import Event
+from threading import Event, Thread
 
 from kernelevolve.core.errors import ProgrammerError
 from kernelevolve.evaluation import lease, sandbox
 from kernelevolve.evaluation.sandbox import Walls
 
 SECONDS = 300.0
-LOOK_SECONDS = 0.1
 LAST_WORDS = 800
 
 
@@ -21,10 +21,10 @@ def execute(
     """Run a command that may execute the task's code: no network, nothing to write but /tmp.
 
     Like a build it waits for whoever times on a small machine. Whoever sets `stop` from another
-    thread kills it, with all that it started.
+    thread kills it with all that it started; it is set when this returns.
 
     Raises:
-        ProgrammerError: it failed, was stopped, or ran too long; the message ends with its last
+        ProgrammerError: it failed, was stopped or ran too long; the message ends with its last
             words.
     """
     with lease.building(), sandbox.filtered() as fds:
@@ -36,30 +36,27 @@ def execute(
             stderr=subprocess.PIPE,
             env=sandbox.environment(environment),
             pass_fds=fds,
+            start_new_session=True,
         )
-        with child:
-            try:
-                output, errors = _to_its_end(child, stdin, stop)
-            except TimeoutError as error:
-                raise ProgrammerError(f"{command[0]}: {error}") from error
-            finally:
-                child.kill()
+        ended = ""
+        # A group, since bubblewrap alone leaves a child when it is killed while it sets up.
+
+        def watch() -> None:
+            nonlocal ended
+            stopped = stop.wait(SECONDS)
+            if child.poll() is None:
+                ended = "was stopped" if stopped else f"ran longer than {SECONDS:g} s"
+                with suppress(ProcessLookupError):
+                    os.killpg(child.pid, signal.SIGKILL)
+
+        watcher = Thread(target=watch, daemon=True)
+        watcher.start()
+        output, errors = child.communicate(stdin)
+        stop.set()
+        watcher.join()
+    if ended:
+        raise ProgrammerError(f"{' '.join(command)} {ended}")
     if child.returncode:
         said = errors.decode(errors="replace").strip()[-LAST_WORDS:]
         raise ProgrammerError(f"{' '.join(command)} ended with {child.returncode}: {said}")
     return output
-
-
-def _to_its_end(child: "subprocess.Popen[bytes]", stdin: bytes, stop: Event) -> tuple[bytes, bytes]:
-    """Both outputs.
-
-    Raises:
-        TimeoutError: it ran too long, or was stopped.
-    """
-    ends = time.monotonic() + SECONDS
-    while not stop.is_set():
-        if time.monotonic() > ends:
-            raise TimeoutError(f"ran longer than {SECONDS:g} s")
-        with suppress(subprocess.TimeoutExpired):
-            return child.communicate(stdin, timeout=LOOK_SECONDS)
-    raise TimeoutError("was stopped")

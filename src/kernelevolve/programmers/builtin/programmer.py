@@ -103,7 +103,7 @@ async def _modelled(task: Task, threads: int, bench: Workbench) -> Model:
 
 async def _captured(task: Task, bench: Workbench) -> dict[str, Any]:
     """What `capture` answers; no captures where the task's code ends it."""
-    command, request = [sys.executable, "-m", CAPTURE], _request(task, bench)
+    command, request = [sys.executable, "-P", "-m", CAPTURE], _request(task, bench)
     try:
         found: dict[str, Any] = json.loads(await bench.run(command, json.dumps(request).encode()))
     except (ProgrammerError, ValueError) as error:
