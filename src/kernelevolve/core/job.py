@@ -67,9 +67,9 @@ class Job(Record):
     stage: Stage = Stage.BENCHMARK
     """The last stage wanted; `confirm` draws new inputs and adds the held-out workloads."""
     seed: str
-    """The choice of verified calls derives from it; a confirm's secret inputs too, without `pool`."""
+    """The choice of verified calls derives from it, and without a pool a confirm's inputs too."""
     pool: str = ""
-    """Seed of the pool of secret inputs: for a replay, and for confirms that share a new one. Empty
+    """Seed of the pool of secret inputs, for a replay and for confirms that share a new one; empty
     for the harness's own secret."""
     audit: Literal["normal", "high"] = "normal"
     """`high` verifies more sets and every timed window; the harness raises it for flags."""
