@@ -95,7 +95,7 @@ def test_after_a_proof_the_search_goes_on_without_what_came_of_it():
         assert not tainted & set(brief.move.parents)
         told = brief.model_copy(update={"tried": ()}).model_dump_json()
         assert "3 from" not in told
-        plans = {graph.nodes[n].proposal.plan for n in tainted - {3} if graph.nodes[n].proposal}
+        plans = {n.proposal.plan for n in graph if n.quarantined and not n.guilty and n.proposal}
         assert not plans.intersection(brief.tried)
 
 
