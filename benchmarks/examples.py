@@ -1,6 +1,6 @@
 """Optimises pinned examples on one thread and keeps what confirm measured, raw samples included.
 
-python benchmarks/examples.py [NAME ...] [--nodes 60]
+python benchmarks/examples.py [NAME ...] [--nodes 60] [--lanes 1]
 """
 
 import argparse
@@ -8,7 +8,7 @@ import json
 import tempfile
 import time
 
-from common import RESULTS, ROOT, write
+from common import RESULTS, ROOT, in_lanes, write
 
 import kernelevolve
 
@@ -57,18 +57,26 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", default=[*PLAIN, *ALGEBRAIC])
     parser.add_argument("--nodes", type=int, default=60)
+    parser.add_argument("--lanes", type=int, default=1, help="examples at once, two cores each")
+    parser.add_argument("--alone", action="store_true", help=argparse.SUPPRESS)
     asked = parser.parse_args()
+    if asked.alone:
+        with tempfile.TemporaryDirectory() as store:
+            print(json.dumps(measure(asked.names[0], asked.nodes, store)))
+        return
+    order = [*PLAIN, *ALGEBRAIC]
     kept = {}
     path = RESULTS / "examples.json"
-    if path.exists() and set(asked.names) != {*PLAIN, *ALGEBRAIC}:
+    if path.exists() and set(asked.names) != set(order):
         kept = {row["example"]: row for row in json.loads(path.read_text())["examples"]}
-    for name in asked.names:
-        with tempfile.TemporaryDirectory() as store:
-            kept[name] = measure(name, asked.nodes, store)
-        best = kept[name]["summary"]
+    parts = [["--alone", name, "--nodes", str(asked.nodes)] for name in asked.names]
+    for row in in_lanes(parts, asked.lanes):
+        kept[row["example"]] = row
+        best = row["summary"]
         told = f"{best['speedup']:.2f}x {best['speedup_over']}" if best else "no kernel"
-        print(f"{name:28} {told}  ({kept[name]['seconds']:.0f} s)", flush=True)
-        write("examples", {"nodes": asked.nodes, "examples": list(kept.values())})
+        print(f"{row['example']:28} {told}  ({row['seconds']:.0f} s)", flush=True)
+        rows = sorted(kept.values(), key=lambda r: order.index(r["example"]))
+        write("examples", {"nodes": asked.nodes, "examples": rows})
 
 
 if __name__ == "__main__":

@@ -1,18 +1,20 @@
 """Does the diagnosis earn its keep? Guided moves against random sampling of schedules.
 
-python benchmarks/guided.py [--nodes 20] [--seeds 5] [--tasks NAME ...]
+python benchmarks/guided.py [--nodes 20] [--seeds 1 2 3 4 5] [--tasks NAME ...] [--lanes 1]
 
-All searches of a task share one admission. A search's curve says, node by node, what it would
-announce if it ended there: of the three nodes with the highest scores, the one that is best when
-measured again. Scores of a search are single measurements, so these measurements are made
-afterwards, all of a task in turns, and count by their medians: luck in the search gains nothing.
+Both searches of a task and seed share one admission. A search's curve says, node by node, what it
+would announce if it ended there: of the three nodes with the highest scores, the one that is best
+when measured again. Scores of a search are single measurements, so these measurements are made
+afterwards, those of both searches in turns, and count by their medians: luck gains nothing.
 """
 
 import argparse
+import json
 import tempfile
 from statistics import median
+from typing import Any
 
-from common import ROOT, write
+from common import ROOT, in_lanes, write
 
 from kernelevolve import taskfile
 from kernelevolve.config import RunConfig
@@ -97,51 +99,63 @@ def nodes_to(curve: list[float], score: float) -> int | None:
     return next((n for n, value in enumerate(curve, 1) if value >= score), None)
 
 
-def compare(name: str, nodes: int, seeds: int, folder: str) -> list[dict[str, object]]:
-    """Both kinds of search on one task, over the seeds, in changing order."""
+def compare(name: str, nodes: int, seed: int, folder: str) -> dict[str, Any]:
+    """Both kinds of search on one task and seed: their curves."""
     task = taskfile.read(ROOT / "examples" / f"{name}.py")
-    config = RunConfig(nodes=nodes, workers=1, confirm=1, store=folder)
-    store, journals = Memory(), dict[tuple[int, str], Journal]()
+    config = RunConfig(nodes=nodes, workers=1, confirm=1, store=folder, seed=seed)
+    store, journals = Memory(), dict[str, Journal]()
     with Machine(Parts.of(config), config, store.get_blob) as machine:
         machine.admit(task)
-        for seed in range(1, seeds + 1):
-            for kind in ("guided", "random") if seed % 2 else ("random", "guided"):
-                options = {"guided": kind == "guided"}
-                update = {"seed": seed, "run": f"{kind}-{seed}", "programmer_options": options}
-                journals[seed, kind] = search(
-                    machine, task, config.model_copy(update=update), store
-                )
+        for kind in ("guided", "random") if seed % 2 else ("random", "guided"):
+            update = {"run": kind, "programmer_options": {"guided": kind == "guided"}}
+            journals[kind] = search(machine, task, config.model_copy(update=update), store)
         scores = remeasure(machine, task, list(journals.values()))
-    curves = {key: curve(journal, scores) for key, journal in journals.items()}
-    best = max(value for one in curves.values() for value in one)
+    curves = {kind: curve(journals[kind], scores) for kind in ("guided", "random")}
+    return {"task": name, "seed": seed, "curves": curves}
+
+
+def together(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """With the best that any search of a task found, and how soon each was close to it."""
+    best: dict[str, float] = {}
+    for run in runs:
+        highest = max(value for one in run["curves"].values() for value in one)
+        best[run["task"]] = max(best.get(run["task"], 0.0), highest)
     return [
-        {
-            "task": name,
-            "seed": seed,
-            "best": best,
-            "curves": {kind: curves[seed, kind] for kind in ("guided", "random")},
+        run
+        | {
+            "best": best[run["task"]],
             "nodes": {
-                kind: nodes_to(curves[seed, kind], WITHIN * best) for kind in ("guided", "random")
+                kind: nodes_to(one, WITHIN * best[run["task"]])
+                for kind, one in run["curves"].items()
             },
         }
-        for seed in range(1, seeds + 1)
+        for run in sorted(runs, key=lambda r: (r["task"], r["seed"]))
     ]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--nodes", type=int, default=20)
-    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3, 4, 5])
     parser.add_argument("--tasks", nargs="+", default=TASKS)
+    parser.add_argument("--lanes", type=int, default=1, help="searches at once, two cores each")
+    parser.add_argument("--alone", action="store_true", help=argparse.SUPPRESS)
     asked = parser.parse_args()
-    rows = []
-    for task in asked.tasks:
+    if asked.alone:
         with tempfile.TemporaryDirectory() as folder:
-            found = compare(task, asked.nodes, asked.seeds, folder)
-        rows += found
-        for row in found:
-            print(task, row["seed"], f"{row['best']:.2f}", row["nodes"], flush=True)
-        write("guided", {"within": WITHIN, "budget": asked.nodes, "runs": rows})
+            found = compare(asked.tasks[0], asked.nodes, asked.seeds[0], folder)
+        print(json.dumps(found))
+        return
+    parts = [
+        ["--alone", "--tasks", task, "--seeds", str(seed), "--nodes", str(asked.nodes)]
+        for seed in asked.seeds
+        for task in asked.tasks
+    ]
+    runs: list[dict[str, Any]] = []
+    for run in in_lanes(parts, asked.lanes):
+        runs.append(run)
+        print(run["task"], run["seed"], {k: max(v) for k, v in run["curves"].items()}, flush=True)
+        write("guided", {"within": WITHIN, "budget": asked.nodes, "runs": together(runs)})
 
 
 if __name__ == "__main__":

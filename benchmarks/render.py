@@ -92,8 +92,22 @@ def guided(result: dict[str, Any]) -> str:
         table(head, rows)
         + f"\nNodes until a score within {within} of the best that either search found; – is "
         f"never, counted as the budget of {result['budget']}. The last column is the median of "
-        "what each search reached in the end. " + conditions(result)
+        "what each search reached in the end.\n\n"
+        + table(["task", "moves", *map(str, MARKS)], _curves(runs))
+        + "\nThe curves: what would be announced after so many nodes, as a share of that best; "
+        "medians over the seeds. " + conditions(result)
     )
+
+
+def _curves(runs: list[dict[str, Any]]) -> list[list[str]]:
+    """Best so far, as a share of the best of all, after some numbers of nodes."""
+    rows = []
+    for task in dict.fromkeys(r["task"] for r in runs):
+        for name in ("guided", "random"):
+            curves = [[v / r["best"] for v in r["curves"][name]] for r in runs if r["task"] == task]
+            shares = [median(c[min(n, len(c)) - 1] for c in curves) for n in MARKS]
+            rows.append([f"`{task}`", name, *(f"{share:.2f}" for share in shares)])
+    return rows
 
 
 def harness_cost(result: dict[str, Any]) -> str:
@@ -111,6 +125,7 @@ def search_overhead(result: dict[str, Any]) -> str:
     return table(["operation at 1,000 nodes", "median ms"], rows) + "\n" + conditions(result)
 
 
+MARKS = (1, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20)
 TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "examples": examples,
     "guided": guided,

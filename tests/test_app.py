@@ -9,6 +9,7 @@ from kernelevolve.config import RunConfig
 from kernelevolve.core.errors import ProgrammerError, TaskError
 from kernelevolve.core.job import Admission, Finding
 from kernelevolve.testing.journals import TASK
+from kernelevolve.wiring import Machine
 from tests.search.search_kit import Device, Writer
 
 
@@ -85,3 +86,14 @@ def test_what_cannot_be_studied_is_said_by_the_first_answer(in_a):
 
     room.study = fail
     assert len(in_a(room).briefs) == 1
+
+
+def test_an_interrupted_admission_is_no_error(in_a, monkeypatch, tmp_path):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Machine, "admission", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        in_a(Room())
+    (row,) = app.runs(str(tmp_path))
+    assert row["state"] == "interrupted"

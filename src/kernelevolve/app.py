@@ -274,8 +274,8 @@ def _search(
         try:
             studied = study(journal, programmer, config.language, machine.execute)
             admission = machine.admit(task, studied)
-        except BaseException:
-            journal.stopped("error")
+        except BaseException as error:
+            journal.stopped("interrupted" if isinstance(error, KeyboardInterrupt) else "error")
             raise
         journal.record(Admitted(at=journal.now(), admission=admission))
         search = Search(

@@ -8,6 +8,7 @@ from kernelevolve.evaluation.probes import Suite
 from kernelevolve.evaluation.processes import Failed
 from kernelevolve.evaluation.reference import ReferenceRunner
 from kernelevolve.evaluation.runner import failure
+from kernelevolve.evaluation.traits import Traits
 from kernelevolve.taskfile import parse
 
 HEAD = "import torch\nfrom torch import nn\nfrom torch.nn import functional as F\n\n"
@@ -44,8 +45,8 @@ def suite_of(tmp_path, monkeypatch):
         prepared = Preparation(
             runner, task, task.workloads[0], Random(seed), slots, perturb=True
         ).run()
-        selects = runner.ask("estimate", 1, workload=task.workloads[0].name)["selects"]
-        found = Suite(Bench(prepared, task, seed, lambda: runner, perturb=True, selects=selects))
+        traits = Traits.parse(runner.ask("estimate", 1, workload=task.workloads[0].name))
+        found = Suite(Bench(prepared, task, seed, lambda: runner, perturb=True, traits=traits))
         made.append(found)
         return found
 

@@ -195,7 +195,7 @@ def test_the_choice_is_secret_and_small_but_follows_from_seeds(suite_of, monkeyp
 
 def test_switched_off_detectors_make_no_probes(suite_of):
     suite = suite_of(MATMUL)
-    without = frozenset({Detector.ADVERSARIAL, Detector.METAMORPHIC})
+    without = frozenset({Detector.ADVERSARIAL, Detector.METAMORPHIC, Detector.PARAMETERS})
     assert names(suite, without=without) == ["integers"]
 
 
@@ -257,3 +257,86 @@ def get_inputs():
     assert set(found) == {"input-dead", "parameter-dead"}
     assert "tensor 1" in found["input-dead"]
     assert "'unused'" in found["parameter-dead"]
+
+
+def test_targets_to_be_ignored_are_tried_where_the_reference_ignores_some(suite_of):
+    text = """
+class Model(nn.Module):
+    def forward(self, x, target):
+        return F.cross_entropy(x, target, reduction="none")
+
+def get_inputs():
+    return [torch.randn(64, 24), torch.randint(0, 24, (64,))]
+"""
+    suite = suite_of(text)
+    probe = suite.get(plan(suite, "markers"))
+    targets = read(probe.inputs.leaves[1], probe.content)
+    assert (targets == -100).any()
+    assert (probe.expected[0].native[targets == -100] == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [
+        ("(x * 255).to(torch.uint8)", "converts floats to integers"),
+        ("torch.sqrt(x * (1 - x))", "not finite"),
+        ("torch.softmax(x, -1)", ""),
+    ],
+)
+def test_a_range_that_only_drawn_inputs_have_is_left_where_the_reference_can_be(
+    suite_of, body, why
+):
+    suite = suite_of(task(body, "torch.rand(16, 24)"))
+    probe = suite.get(plan(suite, "wide"))
+    if why:
+        assert why in suite.skipped["wide"]
+        return
+    x = read(probe.inputs.leaves[0], probe.content)
+    assert x.min() < -50 < 50 < x.max()
+
+
+@pytest.mark.parametrize(
+    ("body", "name", "why"),
+    [
+        ("torch.relu(x) * 2", "zeros", ""),
+        ("torch.where(x > 0, x, -x)", "ties", ""),
+        ("x.clamp(min=0)", "zeros", "ambiguous"),
+        ("x.amax(-1)", "ties", "ambiguous"),
+        ("torch.relu(x)", "nan", "documented nowhere"),
+        ("torch.tanh(x)", "nan", ""),
+    ],
+)
+def test_gradients_are_tried_where_they_are_documented(suite_of, body, name, why):
+    suite = suite_of("BACKWARD = True\n" + task(body))
+    assert (suite.get(plan(suite, name)) is None) is bool(why)
+    assert why in suite.skipped.get(name, "")
+
+
+def test_parameters_are_what_they_were_when_others_were_tried(suite_of):
+    suite = suite_of(MATMUL)
+    probe = suite.get(plan(suite, "renewed-parameters"))
+    assert probe.state_fd is not None
+    native, _ = suite.bench.answer(suite.bench.prepared.contents[0])
+    assert np.array_equal(native[0], suite.bench.prepared.expected[0][0].native)
+    assert not np.array_equal(native[0], probe.expected[0].native)
+
+
+def test_a_second_call_finds_what_the_first_one_left(suite_of):
+    text = """
+MODE = "train"
+class Model(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.norm = nn.BatchNorm1d(24)
+    def forward(self, x):
+        return self.norm(x)
+
+def get_inputs():
+    return [torch.randn(16, 24)]
+"""
+    suite = suite_of(text)
+    probe = suite.get(plan(suite, "succession"))
+    twice = [reference.native for reference in probe.expected]
+    once = [r.native for r in suite.bench.prepared.expected[0]]
+    assert suite.bench.excess(probe, twice) <= 1
+    assert suite.bench.excess(probe, [twice[0], *once[1:]]) > 4

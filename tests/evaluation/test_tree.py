@@ -8,6 +8,27 @@ from kernelevolve.evaluation import peek
 from kernelevolve.evaluation.peek import Extent
 from kernelevolve.evaluation.tree import Tree
 
+FORKS = """
+import ctypes, os, time
+ctypes.CDLL(None).prctl(36, 1)
+def work():
+    while time.process_time() < 0.05:
+        pass
+    os._exit(0)
+if not os.fork():
+    os.fork() or work()
+    os.wait()
+    if not os.fork():
+        os.fork() or work()
+        os._exit(0)
+    os._exit(0)
+try:
+    while True:
+        os.wait()
+except ChildProcessError:
+    print(flush=True)
+os.read(0, 1)
+"""
 WORKS = """
 import ctypes, os, threading
 memory = ctypes.create_string_buffer(64)
@@ -20,6 +41,19 @@ def work():
 threading.Thread(target=work, daemon=True).start()
 work()
 """
+
+
+def test_children_that_have_ended_count_whoever_waited_for_them():
+    with subprocess.Popen(
+        [sys.executable, "-c", FORKS], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as init:
+        tree = Tree(init.pid)
+        assert init.stdout is not None
+        init.stdout.readline()
+        assert tree.pids() == []
+        assert tree.cpu() >= 0.08
+        tree.close()
+        init.kill()
 
 
 def test_a_halted_tree_neither_works_nor_changes_its_memory_and_goes_on_afterwards():

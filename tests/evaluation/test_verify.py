@@ -5,16 +5,11 @@ from hypothesis import strategies as st
 
 from kernelevolve.core.detector import Detector
 from kernelevolve.core.task import Tolerance
-from kernelevolve.evaluation import verify
+from kernelevolve.evaluation import near
+from kernelevolve.evaluation.expected import Reference, Yardstick, is_float
 from kernelevolve.evaluation.layout import Layout, contiguous, packed
 from kernelevolve.evaluation.rounding import rows, ulp
-from kernelevolve.evaluation.verify import (
-    Broken,
-    Reference,
-    Verifier,
-    Wrong,
-    Yardstick,
-)
+from kernelevolve.evaluation.verify import Broken, Verifier, Wrong
 from kernelevolve.evaluation.yardstick import measure_yardstick
 
 
@@ -177,7 +172,7 @@ def test_complex_numbers_are_counted_in_units_of_their_parts():
 
 @pytest.mark.parametrize("chunk", [1, 6, 7, 1 << 16])
 def test_bad_elements_are_found_and_counted_in_every_part_of_a_large_output(monkeypatch, chunk):
-    monkeypatch.setattr(verify, "CHUNK", chunk)
+    monkeypatch.setattr(near, "CHUNK", chunk)
     oracle = np.ones((2, 3, 3))
     native = oracle.astype(np.float32)
     values = native.copy()
@@ -195,7 +190,7 @@ def test_bad_elements_are_found_and_counted_in_every_part_of_a_large_output(monk
 
 @pytest.mark.parametrize("chunk", [1, 7, 1 << 16])
 def test_the_rms_is_of_all_parts_together(monkeypatch, chunk):
-    monkeypatch.setattr(verify, "CHUNK", chunk)
+    monkeypatch.setattr(near, "CHUNK", chunk)
     oracle = np.zeros((4, 4))
     native = oracle.astype(np.float32)
     values = native.copy()
@@ -380,7 +375,7 @@ def test_a_yardstick_of_nothing_is_nothing():
     ("dtype", "expected"), [("bfloat16", True), ("complex64", True), ("int64", False)]
 )
 def test_a_budget_is_for_floats(dtype, expected):
-    assert verify.is_float(packed([(dtype, (1,), (1,))])[0]) is expected
+    assert is_float(packed([(dtype, (1,), (1,))])[0]) is expected
 
 
 def header(without=(), may_alias=(False, False), **changes):

@@ -188,3 +188,75 @@ def test_inputs_are_renewed_after_some_candidates(bench, monkeypatch):
     assert all(one.ok for one in found)
     pools = [Seeds.parse(one.seed).pool for one in found]
     assert pools[0] == pools[1] != pools[2]
+
+
+PACKS = """
+class ModelNew(nn.Module):
+    packed = None
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(24, 16))
+    {prepare}
+    def forward(self, x):
+        if self.packed is None:
+            self.packed = self.weight.detach().clone()
+        {before}
+        return x @ self.packed
+"""
+PREPARE = "def prepare(self): self.packed = None"
+
+
+@pytest.mark.parametrize(
+    ("prepare", "before", "detector"),
+    [
+        ("", "", Detector.PARAMETERS),
+        (PREPARE, "", None),
+        (PREPARE, "self.weight.detach()[0, 0] += 1", Detector.STATE),
+    ],
+)
+def test_a_module_follows_its_parameters_and_leaves_them_alone(bench, prepare, before, detector):
+    found = verdict(bench, MATMUL, PACKS.format(prepare=prepare, before=before))
+    assert found.detector is detector, found.message
+    assert found.ok is (detector is None)
+
+
+def test_a_module_without_its_parameters_is_made_anew(bench):
+    away = "def prepare(self): self.packed = self.weight.detach(); del self.weight"
+    found = verdict(bench, MATMUL, PACKS.format(prepare=away, before=""))
+    assert found.ok, found.message
+
+
+TANH = """
+class Model(nn.Module):
+    def forward(self, x):
+        return torch.tanh(x)
+
+def get_inputs():
+    return [torch.randn(8, 24)]
+"""
+KEEPS = """
+class Tanh(torch.autograd.Function):
+    kept = None
+    @staticmethod
+    def forward(ctx, x):
+        Tanh.kept = y = torch.tanh(x)
+        ctx.save_for_backward(y)
+        return y
+    @staticmethod
+    def backward(ctx, given):
+        y = {where}
+        return given * (1 - y * y)
+
+class ModelNew(nn.Module):
+    def forward(self, x):
+        return Tanh.apply(x)
+"""
+
+
+@pytest.mark.parametrize(
+    ("where", "detector"), [("Tanh.kept", Detector.GRADIENTS), ("ctx.saved_tensors[0]", None)]
+)
+def test_gradients_belong_to_their_own_forward_pass(bench, where, detector):
+    found = verdict(bench, "BACKWARD = True\n" + TANH, KEEPS.format(where=where))
+    assert found.detector is detector, found.message
+    assert found.ok is (detector is None)

@@ -21,7 +21,8 @@ class Detector(StrEnum):
     STATE_LOADING = "state-loading"
     """The reference's parameters and buffers must fit."""
     PARAMETERS = "parameters"
-    """Parameters are perturbed, so that values seen while constructing are of no use."""
+    """Parameters are perturbed, so that values seen while constructing are of no use, and once more
+    under a module that was called."""
     STRUCTURE = "structure"
     """Tree, dtype and shape of all outputs."""
     PLAIN_TENSORS = "plain-tensors"
@@ -43,7 +44,7 @@ class Detector(StrEnum):
     HELD_OUT = "held-out"
     """Sizes that no programmer saw, in confirm."""
     GRADIENTS = "gradients"
-    """Gradients, where the task asks for them."""
+    """Gradients, where the task asks for them, also behind other forward passes."""
     TIMED_CALLS = "timed-calls"
     """Calls inside timed windows are verified, the last and others chosen in secret."""
     FRESH_CONTENTS = "fresh-contents"
@@ -61,7 +62,8 @@ class Detector(StrEnum):
     PHYSICS = "physics"
     """Nothing is faster than the fastest level of memory that the data fits, or the peak rate."""
     STATE = "state"
-    """Global flags, environment, folder, descriptors, threads and children are as before."""
+    """Global flags, environment, folder, descriptors, threads, children and the module's own
+    parameters are as before."""
     GUARDS = "guards"
     """Pages behind and before the inputs that nothing may touch."""
     SANITIZERS = "sanitizers"

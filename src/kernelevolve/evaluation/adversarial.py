@@ -36,6 +36,8 @@ class Generator:
     """It makes equal values, where orders, integer outputs and gradients may be ambiguous."""
     undefined: bool = False
     """It makes NaN, which outputs are to pass on where the reference does."""
+    unseen: bool = False
+    """It goes beyond what was seen, where the reference gives something defined."""
     tries: tuple[float, ...] = STRENGTHS
     """Strengths, tried in turn until the reference takes the inputs."""
 
@@ -55,7 +57,8 @@ def make(
             leaf = layout.leaves[index]
             with np.errstate(over="ignore", invalid="ignore"):
                 values = generator.change(read(leaf, content), domain, random, strength)
-                write(leaf, made, domain.clip(values).reshape(leaf.shape))
+                values = values if generator.unseen else domain.clip(values)
+                write(leaf, made, values.reshape(leaf.shape))
     return None if np.array_equal(made, content) else made
 
 
@@ -69,7 +72,8 @@ def jitter(layout: Layout, domains: Mapping[int, Domain], content: Array, random
             steps = random.integers(-1, 2, values.shape, np.int8)
             with np.errstate(over="ignore", invalid="ignore"):
                 moved = values + values * (steps * values.dtype.type(EPSILON[leaf.dtype] / 2))
-            write(leaf, made, domain.clip(moved))
+            seen = (values >= domain.low) & (values <= domain.high)
+            write(leaf, made, np.where(seen, domain.clip(moved), moved))
     return made
 
 

@@ -11,19 +11,16 @@ import numpy as np
 
 from kernelevolve.core.task import Task, Workload
 from kernelevolve.evaluation.blocks import Block, sealed_copy
+from kernelevolve.evaluation.expected import OracleKind, Reference, Yardstick, is_float
 from kernelevolve.evaluation.layout import Array, Layout, widened
 from kernelevolve.evaluation.processes import Failed, Runner
 from kernelevolve.evaluation.rounding import EPSILON
-from kernelevolve.evaluation.verify import (
-    OracleKind,
-    Reference,
-    Yardstick,
-    is_float,
-)
 from kernelevolve.evaluation.yardstick import measure_yardstick
 
 REFERENCE_SECONDS = 300.0
 YARDSTICK_SETS = 2
+AGAIN = {"answer": "outcome", "oracle": "last"}
+"""Requests that describe and copy what others made."""
 Outputs = list[Array]
 
 
@@ -67,37 +64,43 @@ class Answers:
         block.close()
         return layout, sealed
 
-    def native(self, slot: int) -> Answer:
+    def native(self, slot: int, count: int = 1) -> Answer:
         """The reference's own outputs for the inputs in a slot, with buffers that it changes.
+
+        Of `count` calls in a row from that slot, those of the last one.
 
         Raises:
             Failed: it raised.
         """
-        self.ask("restore", poison=[])
-        self.ask("calls", start=slot, count=1)
-        return self.outcome()
+        return self._fetch("answer", slot=slot, count=count)
 
     def outcome(self) -> Answer:
         """The outputs of the last call."""
         return self._fetch("outcome")
 
-    def oracle(self, slot: int, dtype: str = "float64") -> Outputs:
-        """The same in another precision."""
-        self.ask("oracle", slot=slot, dtype=dtype)
-        return self._fetch("last").values
+    def oracle(self, slot: int, dtype: str = "float64", before: int | None = None) -> Outputs:
+        """The same in another precision; behind a call on the slot `before`, if given."""
+        slots = [slot] if before is None else [before, slot]
+        return self._fetch("oracle", slots=slots, dtype=dtype).values
 
     def oracle_inputs(self) -> Outputs:
         """What the oracle's last call left in its inputs."""
         return self._fetch("left").values
 
-    def _fetch(self, op: str) -> Answer:
-        layout = Layout.parse(self.ask(op, buffers=True))
+    def _fetch(self, op: str, **body: Any) -> Answer:
+        """In one request where the memory for outputs is large enough, else in two."""
+        reply = self._ask_with_memory(op, **body)
+        layout = Layout.parse(reply)
         if self._outbox is None or self._outbox.nbytes < layout.nbytes:
             self.close()
             self._outbox = Block(layout.nbytes)
-        outbox = self._outbox
-        reply = self.ask(op, [outbox.fd], buffers=True, nbytes=outbox.nbytes)
-        return Answer(layout, [widened(x, outbox.bytes).copy() for x in layout.leaves], reply)
+            reply = self._ask_with_memory(AGAIN.get(op, op))
+        block = self._outbox.bytes
+        return Answer(layout, [widened(x, block).copy() for x in layout.leaves], reply)
+
+    def _ask_with_memory(self, op: str, **body: Any) -> dict[str, Any]:
+        fds, nbytes = ([self._outbox.fd], self._outbox.nbytes) if self._outbox else ([], 0)
+        return self.ask(op, fds, buffers=True, nbytes=nbytes, **body)
 
     def close(self) -> None:
         """Free the memory for outputs."""
@@ -163,7 +166,7 @@ class Answers:
 
 def _adopt(reference: Reference, oracle: Array) -> None:
     if is_float(reference.leaf):
-        reference.oracle = oracle.astype(np.float64)
+        reference.oracle = oracle if oracle is reference.native else oracle.astype(np.float64)
     elif not np.array_equal(oracle, reference.native):
         reference.alternative = oracle
 

@@ -2,20 +2,24 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from hashlib import sha256
 
 import numpy as np
 
 from kernelevolve.core.task import Task
 from kernelevolve.evaluation import adversarial
-from kernelevolve.evaluation.answers import Answers, Outputs
+from kernelevolve.evaluation.answers import Answers, Outputs, equal
 from kernelevolve.evaluation.blocks import Block
 from kernelevolve.evaluation.domain import Domain, is_real, observe
+from kernelevolve.evaluation.expected import Reference, Yardstick
 from kernelevolve.evaluation.layout import Array
 from kernelevolve.evaluation.pool import Prepared
 from kernelevolve.evaluation.probe import Plan, Probe, Skipped
-from kernelevolve.evaluation.processes import Runner
-from kernelevolve.evaluation.verify import Reference, Verifier, Yardstick
+from kernelevolve.evaluation.processes import Ended, Failed, Late, Runner
+from kernelevolve.evaluation.traits import Traits
+from kernelevolve.evaluation.verify import Verifier
+from kernelevolve.evaluation.wire import Malformed
 from kernelevolve.evaluation.yardstick import measure_yardstick
 
 FROM_ONE_SET = 2.0
@@ -40,8 +44,7 @@ class Bench:
     reference: Callable[[], Runner]
     """The reference's runner; a new one where the last has died."""
     perturb: bool
-    selects: bool = False
-    """The reference compares and picks without arithmetic, by documented rules."""
+    traits: Traits = Traits()
     _answers: Answers | None = None
     _slot: Block | None = None
     _domains: dict[int, Domain] | None = None
@@ -50,14 +53,17 @@ class Bench:
     def domains(self) -> dict[int, Domain]:
         """Which values each input may take."""
         if self._domains is None:
-            self._domains = observe(self.prepared.inputs, self.prepared.contents)
+            prepared = self.prepared
+            markers = self.traits.markers
+            self._domains = observe(prepared.inputs, prepared.contents, markers)
         return self._domains
 
     @property
     def is_ambiguous_at_ties(self) -> bool:
         """Whether equal values leave open which integers, or which gradients, are right."""
         integers = any(not is_real(leaf) for leaf in self.prepared.outputs.leaves)
-        return self.task.backward or (integers and not self.selects)
+        gradients = self.task.backward and not self.traits.settled
+        return gradients or (integers and not self.traits.selects)
 
     def random(self, name: str) -> np.random.Generator:
         """Chance of one probe, whatever was made before it."""
@@ -145,12 +151,29 @@ class Bench:
         for mine, theirs in zip(expected, natural, strict=True):
             _check_defined(mine, theirs, undefined=plan.undefined)
         own = answers.yardsticks([expected], [native])
-        near = native if self.selects else self.oracle(self._jittered(made, random), native)
+        near = native if self.traits.selects else self.oracle(self._jittered(made, random), native)
         judged = zip(expected, near, own, strict=True)
         yardsticks = [_wider(_conditioned(*one), one[0]) for one in judged]
         if self._toothless(expected, yardsticks):
             raise Skipped("rounding of the inputs alone moves the outputs as much as they are")
         return Probe(plan, self.prepared.inputs, made, expected, yardsticks)
+
+    @cached_property
+    def separates(self) -> bool:
+        """Whether forward passes may come before the backward passes of earlier ones."""
+        if not self.task.backward:
+            return False
+        self._place(self.prepared.contents[0])
+        answers, count = self.answers(), len(self.prepared.plain.leaves)
+        try:
+            answers.ask("restore", poison=[])
+            answers.ask("held", start=0, count=2, apart=True)
+            found = answers.outcome().values[: 2 * count]
+        except (Failed, Ended, Late, Malformed):
+            self.restart()
+            return False
+        once = [reference.native for reference in self.prepared.expected[0][:count]]
+        return equal(found, [*once, *once])
 
     def _jittered(self, made: Array, random: np.random.Generator) -> Array:
         return adversarial.jitter(self.prepared.inputs, self.domains, made, random)

@@ -1,6 +1,7 @@
 """Outputs of one session against what was expected, and which check found them wrong."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -8,10 +9,11 @@ from kernelevolve.core.detector import Detector
 from kernelevolve.core.task import Task
 from kernelevolve.evaluation import sharing
 from kernelevolve.evaluation.blocks import same
+from kernelevolve.evaluation.fresh import Fresh
 from kernelevolve.evaluation.layout import Array, Layout, paths
 from kernelevolve.evaluation.pool import Prepared
 from kernelevolve.evaluation.probe import Probe
-from kernelevolve.evaluation.verify import Broken, Reference, Verifier, Wrong, Yardstick
+from kernelevolve.evaluation.verify import Broken, Verifier, Wrong
 
 CHEAP_BYTES = 8 << 20
 POISON = 0xFF
@@ -79,18 +81,21 @@ class Comparison:
         if not buffers and (self.cheap or self.task.tolerance.bitwise_repeats):
             self._passed[content] = block.copy()
 
-    def check_fresh(
-        self, expected: Sequence[Reference], yardsticks: Sequence[Yardstick], block: Array
-    ) -> None:
-        """Compare row-major outputs of a timed call with what the reference gave afterwards.
+    def check_fresh(self, fresh: Fresh, content: Array, block: Array) -> None:
+        """Compare row-major outputs of a timed call with what the reference gives for its inputs.
 
         Raises:
             Wrong: they are not what they should be.
         """
-        verifier = self.verifier(buffers=False)
-        count = len(verifier.layout.leaves)
+        count, yardsticks = len(self.prepared.plain.leaves), fresh.yardsticks
+        if fresh.native_first:
+            first = self.prepared.verifier(self.task, self.without, buffers=False)
+            with suppress(Wrong):
+                first.check(fresh.native(content)[:count], block, yardsticks[:count])
+                return
         try:
-            verifier.check(expected[:count], block, yardsticks[:count])
+            expected = fresh.expected(content)[:count]
+            self.verifier(buffers=False).check(expected, block, yardsticks[:count])
         except Wrong as error:
             text = f"workload {self.prepared.workload.name!r}: {error}"
             raise Wrong(error.detector, text) from error

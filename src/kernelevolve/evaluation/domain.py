@@ -41,6 +41,8 @@ class Domain:
     """Standard deviation of the finite values."""
     levels: tuple[float, ...] = ()
     """Observed values of `levels`, or the observed extremes of integers."""
+    markers: tuple[int, ...] = ()
+    """Integers to which the reference gives a meaning of their own, and which the dtype holds."""
 
     def clip(self, values: Array) -> Array:
         """Finite values moved to the nearest allowed one."""
@@ -90,9 +92,11 @@ def cotangents(tree: Tree) -> list[int]:
     return sorted(_leaves(dict(tree["dict"])["cotangents"]))
 
 
-def observe(layout: Layout, contents: Sequence[Array]) -> dict[int, Domain]:
+def observe(
+    layout: Layout, contents: Sequence[Array], markers: Sequence[int] = ()
+) -> dict[int, Domain]:
     """The domain of each argument and cotangent, by its index in the layout."""
-    found = {i: _domain(layout.leaves[i], contents) for i in arguments(layout.tree)}
+    found = {i: _domain(layout.leaves[i], contents, markers) for i in arguments(layout.tree)}
     for index in cotangents(layout.tree):
         found[index] = Domain("real" if layout.leaves[index].dtype in FLOATS else "fixed")
     return found
@@ -103,7 +107,7 @@ def overlaps(leaf: Leaf) -> bool:
     return leaf.elements * ITEM_SIZES[leaf.dtype] > leaf.span
 
 
-def _domain(leaf: Leaf, contents: Sequence[Array]) -> Domain:
+def _domain(leaf: Leaf, contents: Sequence[Array], markers: Sequence[int]) -> Domain:
     known = leaf.dtype in FLOATS or leaf.dtype == "bool" or leaf.dtype.lstrip("u").startswith("int")
     if leaf.elements == 0 or overlaps(leaf) or not known:
         return Domain("fixed")
@@ -117,7 +121,9 @@ def _domain(leaf: Leaf, contents: Sequence[Array]) -> Domain:
     low, high = min(int(v.min()) for v in seen), max(int(v.max()) for v in seen)
     if high - low > 1 and _all_sorted(seen):
         return Domain("sorted")
-    return Domain("integer", low, high, levels=(low, high))
+    bounds = np.iinfo(leaf.dtype)
+    held = tuple(m for m in markers if bounds.min <= m <= bounds.max)
+    return Domain("integer", low, high, levels=(low, high), markers=held)
 
 
 def _all_sorted(seen: Sequence[Array]) -> bool:

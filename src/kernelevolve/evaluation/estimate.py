@@ -13,20 +13,17 @@ from kernelevolve.core.task import Workload
 from kernelevolve.evaluation import modules
 from kernelevolve.evaluation.modules import Source, Subject
 from kernelevolve.evaluation.tensors import flatten
+from kernelevolve.evaluation.traits import (
+    COMPARING,
+    IGNORING,
+    MOST_MARKERS,
+    SELECTING,
+    SETTLED,
+    SMOOTH,
+)
 
 PARTIAL = ("index", "gather", "embedding", "slice", "select", "take", "narrow", "masked_select")
 REDUCING = ("sum", "mean", "max", "min", "prod", "norm", "softmax", "var", "arg", "logsumexp")
-
-_SELECTING = """
-argmax argmin max min amax amin maximum minimum clamp relu where gt ge lt le eq ne isnan isinf any
-all logical_and logical_or logical_not bitwise_and bitwise_or bitwise_not neg abs sign view
-_unsafe_view reshape expand permute transpose t squeeze unsqueeze slice select split unbind clone
-copy contiguous alias detach cat stack gather index_select flip full zeros ones full_like zeros_like
-ones_like empty empty_like arange
-"""
-SELECTING = frozenset(_SELECTING.split())
-"""Operations that compare and pick without arithmetic, and whose choice among equals is documented:
-`argmax` and the indices of `max` take the first. `topk` and `sort` promise nothing."""
 
 
 class Meter(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -38,7 +35,9 @@ class Meter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.peak = 0
         self.elements = 0
         self.partial = False
-        self.selects = True
+        self.names: set[str] = set()
+        self.truncates = False
+        self.markers: set[int] = set()
         self.used: set[int] = set()
         self._known: set[int] = set()
 
@@ -50,13 +49,30 @@ class Meter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         made = [r for r in _tensors(result) if self._is_new(r)]
         taken = _tensors(args)
         self.used |= {t.untyped_storage()._cdata for t in taken}
-        self.partial |= func.overloadpacket.__name__.startswith(PARTIAL)
-        self.selects &= func.overloadpacket.__name__ in SELECTING
+        name = func.overloadpacket.__name__
+        self.partial |= name.startswith(PARTIAL)
+        if func.namespace != "prim":
+            self.names.add(name)
+        self._note(name, str(func).removeprefix("aten."), args, taken, made)
         read = sum(t.numel() for t in taken)
         if made:
-            reducing = func.overloadpacket.__name__.strip("_").startswith(REDUCING)
+            reducing = name.strip("_").startswith(REDUCING)
             self.elements += max([read if reducing else 0, *(t.numel() for t in made)])
         return result
+
+    def _note(
+        self, name: str, overload: str, args: Any, taken: list[Tensor], made: list[Tensor]
+    ) -> None:
+        """What the values of the inputs may not be, or should once be."""
+        if name == "_to_copy" and taken[0].is_floating_point():
+            self.truncates |= any(_counts(t) for t in made)
+        marker = None
+        if name in IGNORING:
+            marker = args[IGNORING[name]]
+        elif overload in COMPARING and _counts(taken[0]):
+            marker = args[1]
+        if type(marker) is int and len(self.markers) < MOST_MARKERS:
+            self.markers.add(marker)
 
     def _is_new(self, tensor: Tensor) -> bool:
         storage = tensor.untyped_storage()
@@ -73,6 +89,10 @@ class Meter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def _freed(self, key: int, size: int) -> None:
         self._known.discard(key)
         self.alive -= size
+
+
+def _counts(tensor: Tensor) -> bool:
+    return not (tensor.is_floating_point() or tensor.is_complex() or tensor.dtype is torch.bool)
 
 
 def _tensors(value: Any) -> list[Tensor]:
@@ -103,11 +123,11 @@ def estimate(source: Source, workload: Workload, *, backward: bool) -> dict[str,
         model = source.model(source.init_inputs(workload))
         state = modules.state_of(model)
         subject = Subject(model, model, backward)
-        for argument in inputs:
-            if backward and isinstance(argument, Tensor) and argument.is_floating_point():
-                argument.requires_grad_()
+        if backward:
+            inputs = [_wants_gradient(argument) for argument in inputs]
         with torch.set_grad_enabled(backward), counter, meter:
             result = subject.run(*inputs)
+            forward = frozenset(meter.names)
             if backward:
                 outputs = modules.differentiable(result)
                 slot = {"args": inputs, "cotangents": [torch.ones_like(o) for o in outputs]}
@@ -122,9 +142,23 @@ def estimate(source: Source, workload: Workload, *, backward: bool) -> dict[str,
         "flops": counter.get_total_flops(),
         "elements": meter.elements,
         "partial": meter.partial,
-        "selects": meter.selects,
+        "traits": {
+            "selects": meter.names <= SELECTING,
+            "settled": forward <= SETTLED,
+            "smooth": forward <= SMOOTH,
+            "truncates": meter.truncates,
+            "markers": sorted(meter.markers),
+        },
         "dtype": _main_dtype(inputs, state),
     }
+
+
+def _wants_gradient(value: Any) -> Any:
+    """Not a leaf of the graph: the counter's hooks refuse leaves that `autograd.grad` ends at."""
+    if isinstance(value, Tensor) and value.is_floating_point():
+        with torch.enable_grad():
+            return value.requires_grad_().view_as(value)
+    return value
 
 
 def _key(tensor: Tensor) -> int:

@@ -11,13 +11,12 @@ from random import Random
 
 import numpy as np
 
-from kernelevolve.core.task import Tolerance
 from kernelevolve.evaluation.bench import Bench
 from kernelevolve.evaluation.domain import Domain, is_real
+from kernelevolve.evaluation.expected import Reference, Yardstick
 from kernelevolve.evaluation.layout import ITEM_SIZES, Array, Layout
 from kernelevolve.evaluation.probe import Skipped
 from kernelevolve.evaluation.processes import Ended, Failed, Late
-from kernelevolve.evaluation.verify import Reference, Yardstick
 from kernelevolve.evaluation.wire import Malformed
 
 ANOTHER_SET = 2.0
@@ -27,7 +26,6 @@ SHARE = 8
 """One element of so many changes each time, in small inputs."""
 MOST = 1 << 13
 """Elements of one tensor that change at once."""
-CHEAP_BYTES = 8 << 20
 UNSIGNED = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64, 16: np.complex128}
 Change = dict[int, Array]
 """Places, by how many elements a tensor has."""
@@ -78,7 +76,7 @@ class Crossing:
         for count in {field.count for field in self._fields}:
             step = max(1, min(max(SHARE, count // MOST), count // 2))
             places = np.cumsum(generator.integers(1, 2 * step, max(1, count // step)))
-            found[count] = np.unique(places % count)
+            found[count] = places % count
         return found
 
     def cross(self, change: Change, random: Random, *contents: Array) -> None:
@@ -119,7 +117,7 @@ class Fresh:
         for _ in range(SHARE):
             crossing.cross(crossing.prepare(random), random, content)
         try:
-            expected, _ = self.expected(content)
+            expected = self.expected(content)
         except (Skipped, Failed, Ended, Late, Malformed):
             self.bench.restart()
             return False
@@ -130,37 +128,33 @@ class Fresh:
             if is_real(mine.leaf)
         )
 
-    def expected(self, content: Array) -> tuple[list[Reference], list[Yardstick]]:
-        """What the reference gives for fresh contents, and the budget for what is compared with it.
+    @property
+    def native_first(self) -> bool:
+        """Whether the reference's own outputs can stand for the oracle's, which take longer."""
+        return all(is_real(leaf) for leaf in self.bench.prepared.outputs.leaves)
 
-        Where outputs are large the reference's own stand for the oracle's, which would take much
-        longer; the budget is then wider by the reference's own error.
+    @property
+    def yardsticks(self) -> list[Yardstick]:
+        """What the budget for fresh contents is made of."""
+        return [
+            replace(y, rms=ANOTHER_SET * y.rms, maximum=ANOTHER_SET * y.maximum)
+            for y in self.bench.prepared.yardsticks
+        ]
+
+    def native(self, content: Array) -> list[Reference]:
+        """The reference's own outputs for fresh contents, as if they were exact.
 
         Raises:
             Skipped, Failed, Ended, Late, Malformed: the reference does not take them.
         """
-        prepared, answers = self.bench.prepared, self.bench.answers()
         native = self.bench.native(content)
-        floats = all(is_real(leaf) for leaf in prepared.outputs.leaves)
-        yardsticks = [_of_another_set(y) for y in prepared.yardsticks]
-        if floats and prepared.plain.nbytes > CHEAP_BYTES // 2:
-            expected = answers.judge(prepared.outputs, [native], [native])[0]
-            tolerance = self.bench.task.tolerance
-            return expected, [_against_native(y, tolerance) for y in yardsticks]
-        oracle = self.bench.oracle(content, native)
-        return answers.judge(prepared.outputs, [native], [oracle])[0], yardsticks
+        return self.bench.answers().judge(self.bench.prepared.outputs, [native], [native])[0]
 
+    def expected(self, content: Array) -> list[Reference]:
+        """What the reference and the oracle give for fresh contents.
 
-def _of_another_set(yardstick: Yardstick) -> Yardstick:
-    return replace(
-        yardstick, rms=ANOTHER_SET * yardstick.rms, maximum=ANOTHER_SET * yardstick.maximum
-    )
-
-
-def _against_native(yardstick: Yardstick, tolerance: Tolerance) -> Yardstick:
-    """Whatever is within the budget of the oracle is within this of the reference's outputs."""
-    return replace(
-        yardstick,
-        rms=yardstick.rms * (1 + 1 / tolerance.rms),
-        maximum=yardstick.maximum * (1 + 1 / tolerance.maximum),
-    )
+        Raises:
+            Skipped, Failed, Ended, Late, Malformed: the reference does not take them.
+        """
+        native, oracle = self.bench.answer(content)
+        return self.bench.answers().judge(self.bench.prepared.outputs, [native], [oracle])[0]

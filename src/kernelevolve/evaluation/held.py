@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import closing
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,28 +11,38 @@ from kernelevolve.core.detector import Detector
 from kernelevolve.evaluation import replies
 from kernelevolve.evaluation.blocks import Block
 from kernelevolve.evaluation.layout import Array, Layout, Leaf, raw
+from kernelevolve.evaluation.processes import Failed
 from kernelevolve.evaluation.session import Session
 from kernelevolve.evaluation.sharing import shared
 from kernelevolve.evaluation.verify import Broken, Wrong
 from kernelevolve.evaluation.wire import Malformed
 
 CALLS = 16
-MOST_BYTES = 64 << 20
+MOST_BYTES = 48 << 20
 KEPT = (
     "the outputs of earlier calls are not what they were when later calls have been made; "
     "return newly allocated tensors"
 )
+APART = (
+    "with other forward passes between forward and backward; keep what backward needs in its graph "
+    "(ctx.save_for_backward), not on the module"
+)
 VARY = "some of several calls in a row return other dtypes or shapes than one call alone"
 
 
-def verify(session: Session) -> None:
+def verify(session: Session, separates: bool) -> None:
     """Call it a few times, keep all results, and compare all of them afterwards.
 
-    Whoever calls a module twice may use both results. Single calls were right before.
+    Whoever calls a module twice may use both results, and may ask for gradients when both forward
+    passes were made. Single calls were right before.
+
+    Args:
+        session: where single calls were verified.
+        separates: the reference takes all forward passes before all backward passes.
 
     Raises:
         Broken: an earlier call's outputs are not right any more.
-        Wrong: a later call's are not right.
+        Wrong: a later call's are not right, or gradients do not belong to their forward pass.
     """
     prepared = session.prepared
     calls = min(CALLS, MOST_BYTES // max(1, prepared.plain.nbytes))
@@ -39,8 +50,8 @@ def verify(session: Session) -> None:
     if calls < 2 or changes or Detector.ALIASING in session.without:
         return
     start = session.slots.secret()
-    reply = session.ask("held", start=start, count=calls)
-    layout = Layout.parse(reply)
+    apart = separates and Detector.GRADIENTS not in session.without
+    layout = _layout(session, start, calls, apart=apart)
     leaves = len(prepared.plain.leaves)
     if _kinds(layout.leaves) != _kinds(prepared.plain.leaves) * calls:
         session.object_to(Wrong(Detector.STRUCTURE, VARY))
@@ -61,8 +72,20 @@ def verify(session: Session) -> None:
                 if _overwritten(layout, told, leaves):
                     session.object_to(Broken(Detector.ALIASING, f"{KEPT}: {error}"))
                     return
+                if apart:
+                    raise Wrong(Detector.GRADIENTS, f"{APART}: {error}") from error
                 blamed = session.comparison.blame(error, values)
                 raise blamed if blamed.detector is Detector.FRESH_CONTENTS else error from error
+
+
+def _layout(session: Session, start: int, calls: int, *, apart: bool) -> Layout:
+    try:
+        return Layout.parse(session.ask("held", start=start, count=calls, apart=apart))
+    except Failed as error:
+        if not apart:
+            raise
+        raised = f"{error.error.get('type', '')}: {error}"
+        raise Wrong(Detector.GRADIENTS, f"{APART}: {raised}") from error
 
 
 def _kinds(leaves: Sequence[Leaf]) -> list[tuple[str, tuple[int, ...]]]:
@@ -76,6 +99,10 @@ def _overwritten(layout: Layout, told: Mapping[str, Any], leaves: int) -> bool:
 
 def _rows(part: Layout, plain: Layout, block: Array) -> Array:
     """One call's outputs, as they would lie alone."""
+    begin = part.leaves[0].offset if part.leaves else 0
+    shifted = [replace(leaf, offset=leaf.offset - begin) for leaf in part.leaves]
+    if shifted == list(plain.leaves) and begin + plain.nbytes <= block.nbytes:
+        return block[begin : begin + plain.nbytes]
     found = np.zeros(plain.nbytes, np.uint8)
     for lies, leaf in zip(part.leaves, plain.leaves, strict=True):
         if leaf.elements:

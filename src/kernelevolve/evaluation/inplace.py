@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from kernelevolve.core.task import Tolerance
+from kernelevolve.evaluation.expected import Reference, Yardstick, is_float
 from kernelevolve.evaluation.layout import Array, Layout, Leaf, contiguous, raw, widened
-from kernelevolve.evaluation.verify import Reference, Verifier, Yardstick, is_float
+from kernelevolve.evaluation.verify import Verifier
 from kernelevolve.evaluation.yardstick import measure_yardstick
 
 

@@ -6,12 +6,12 @@ from kernelevolve.evaluation import adversarial
 from kernelevolve.evaluation.answers import Outputs
 from kernelevolve.evaluation.bench import Bench
 from kernelevolve.evaluation.domain import is_real, read, write
+from kernelevolve.evaluation.expected import Reference
 from kernelevolve.evaluation.layout import Array
 from kernelevolve.evaluation.probe import Plan, Probe, Skipped
-from kernelevolve.evaluation.verify import Reference
 
 WHAT = "inputs and parameters that are small integers, where a linear task is exact"
-ADVICE = "form every product and sum in the declared precision"
+ADVICE = "form every product and sum in the declared precision, with the parameters as they are"
 MOST_INPUTS = 8
 
 

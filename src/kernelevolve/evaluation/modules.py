@@ -180,6 +180,30 @@ def load_state(model: nn.Module, state: Mapping[str, Tensor]) -> tuple[Loading, 
     return "seeded", {}
 
 
+@torch.no_grad()
+def overwrite(model: nn.Module, state: Mapping[str, Tensor], names: Mapping[str, str]) -> bool:
+    """Write other values into the tensors that a model has, as a training step does.
+
+    Returns:
+        Whether it still has them all.
+    """
+    own = state_of(model)
+    mine = [own.get(names.get(name, name)) for name in state]
+    if any(m is None or m.shape != v.shape for m, v in zip(mine, state.values(), strict=True)):
+        return False
+    for tensor, value in zip(mine, state.values(), strict=True):
+        assert tensor is not None
+        tensor.copy_(value)
+    return True
+
+
+def prepare(model: nn.Module) -> None:
+    """Have it derive what it needs of its parameters, if it wants to."""
+    method = getattr(model, "prepare", None)
+    if callable(method):
+        method()
+
+
 @dataclass
 class Subject:
     """A module ready to be called by the driver, with its state and its input slots."""
@@ -213,6 +237,17 @@ class Subject:
             for name, buffer in self.model.named_buffers()
             if name in self.snapshot and not torch.equal(buffer, self.snapshot[name])
         )
+
+    def belongings(self) -> dict[str, Tensor]:
+        """Parameters and buffers that calls must not change, by the reference's names.
+
+        A module that did not take the reference's state has parameters of its own only.
+        """
+        if not self.names:
+            return {name: p.detach() for name, p in self.model.named_parameters()}
+        own = state_of(self.model)
+        kept = {name: own.get(mine) for name, mine in self.names.items()}
+        return {n: t for n, t in kept.items() if t is not None and n not in self.mutated}
 
     def owns(self, tensor: Tensor) -> bool:
         """Whether a tensor lies in the module's parameters or buffers."""
@@ -252,6 +287,15 @@ class Subject:
             took = time.perf_counter() - begun
         self.result = result
         return took
+
+    def apart(self, start: int, count: int) -> list[Any]:
+        """Results of `count` calls whose forward passes all come before their backward passes."""
+        theirs = {own: name for name, own in self.names.items()}
+        slots = [self.slots[(start + n) % len(self.slots)] for n in range(count)]
+        with torch.enable_grad():
+            outputs = [self.run(*slot["args"]) for slot in slots]
+            both = zip(outputs, slots, strict=True)
+            return [[o, gradients(o, slot, self.model, theirs)] for o, slot in both]
 
     def outcome(self, *, buffers: bool) -> Any:
         """What the verdict looks at: the last result, with mutated buffers where wanted."""

@@ -25,8 +25,6 @@ class Work:
     elements: int = 0
     partial: bool = False
     """It may read only part of its inputs: it slices, gathers or looks up."""
-    selects: bool = False
-    """It compares and picks without arithmetic, so that equal values leave nothing open."""
     dtype: str = "float32"
 
     @classmethod

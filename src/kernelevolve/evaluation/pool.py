@@ -14,10 +14,11 @@ from kernelevolve.core.task import Task, Workload
 from kernelevolve.evaluation import inplace
 from kernelevolve.evaluation.answers import Answer, Answers, Outputs, equal
 from kernelevolve.evaluation.blocks import Block, same
+from kernelevolve.evaluation.expected import OracleKind, Reference, Yardstick, is_float
 from kernelevolve.evaluation.layout import PAGE, SIDES, Array, Layout, Tree
 from kernelevolve.evaluation.processes import Failed, Runner
 from kernelevolve.evaluation.sharing import shared
-from kernelevolve.evaluation.verify import OracleKind, Reference, Verifier, Yardstick, is_float
+from kernelevolve.evaluation.verify import Verifier
 
 SEEDS = 1 << 63
 MOST_SLOTS = 512

@@ -4,8 +4,8 @@ import os
 from dataclasses import dataclass
 
 from kernelevolve.core.detector import Detector
+from kernelevolve.evaluation.expected import Reference, Yardstick
 from kernelevolve.evaluation.layout import Array, Layout
-from kernelevolve.evaluation.verify import Reference, Yardstick
 
 
 class Skipped(Exception):
@@ -39,6 +39,8 @@ class Probe:
     """The set of the pool that it differs little from, and whose place it takes."""
     state_fd: int | None = None
     """State to be loaded for it, where parameters take part."""
+    before: Array | None = None
+    """What is called right before it, in the same window."""
     may_refuse: bool = False
     """A clear exception is an answer that a user can live with."""
 
@@ -47,11 +49,6 @@ class Probe:
         """Memory that it holds."""
         arrays = [a for e in self.expected for a in (e.native, e.oracle) if a is not None]
         return self.content.nbytes + sum(a.nbytes for a in arrays)
-
-    @property
-    def alone(self) -> bool:
-        """Whether it lies in memory of its own, not in a slot of the ring."""
-        return self.may_refuse or self.state_fd is not None
 
     def close(self) -> None:
         """Free what is outside Python's reach."""

@@ -9,7 +9,15 @@ from dataclasses import dataclass, field
 from random import Random
 
 from kernelevolve.core.detector import Detector
-from kernelevolve.evaluation import adversarial, linear, mutation, placement
+from kernelevolve.evaluation import (
+    adversarial,
+    beyond,
+    linear,
+    mutation,
+    placement,
+    renewal,
+    succession,
+)
 from kernelevolve.evaluation.adversarial import Generator
 from kernelevolve.evaluation.bench import Bench
 from kernelevolve.evaluation.fresh import Fresh
@@ -23,6 +31,8 @@ LARGE_BYTES = 8 << 20
 FEW = 2
 SOME = 6
 KEPT_BYTES = 256 << 20
+FIRST = {Detector.METAMORPHIC: 0, Detector.PARAMETERS: 1}
+"""Whose probes come before the others: those after them may blame something else."""
 
 
 @dataclass
@@ -78,7 +88,7 @@ class Suite:
         plans = self.plans if confirming else self._few
         plans = [p for p in plans if p.detector not in without]
         random.shuffle(plans)
-        plans.sort(key=lambda p: p.detector is not Detector.METAMORPHIC)
+        plans.sort(key=lambda p: FIRST.get(p.detector, len(FIRST)))
         everything = everything or self._nbytes <= SMALL_BYTES
         left = len(plans) if everything else FEW if self.large else SOME
         mutants = MUTANTS if everything else 1
@@ -119,10 +129,14 @@ class Suite:
     def _make(self, plan: Plan) -> Probe:
         random = self.bench.random(plan.name)
         base = int(random.integers(0, len(self.bench.prepared.contents)))
+        if plan.detector is Detector.PARAMETERS:
+            return renewal.make(self.bench, plan, base, random)
         if plan.detector is Detector.LINEAR:
             return linear.make(self.bench, plan, base, random)
         if plan.detector is Detector.METAMORPHIC:
             return mutation.make(self.bench, plan, base, random)
+        if plan.name == succession.NAME:
+            return succession.make(self.bench, plan, base)
         if plan.name in placement.VIEWS:
             return placement.make(self.bench, plan, base)
         return self._adversarial(plan, base)
@@ -133,6 +147,10 @@ class Suite:
         prepared = self.bench.prepared
         if generator.ties and self.bench.is_ambiguous_at_ties:
             raise Skipped("equal values make integer outputs or gradients ambiguous")
+        if generator.undefined and self.bench.task.backward and not self.bench.traits.smooth:
+            raise Skipped("which gradient belongs to NaN is documented nowhere")
+        if generator.unseen and "real" in generator.kinds and self.bench.traits.truncates:
+            raise Skipped("the reference converts floats to integers, which holds for some only")
         reason = ""
         for strength in generator.tries:
             random = self.bench.random(f"{plan.name}/{strength}")
@@ -155,7 +173,9 @@ class Suite:
         raise Skipped(reason)
 
 
-GENERATORS: dict[str, Generator] = {g.name: g for g in adversarial.GENERATORS}
+GENERATORS: dict[str, Generator] = {
+    g.name: g for g in (*adversarial.GENERATORS, *beyond.GENERATORS)
+}
 
 
 def _plans() -> list[Plan]:
@@ -165,6 +185,8 @@ def _plans() -> list[Plan]:
     ]
     for name, view in placement.VIEWS.items():
         made.append(Plan(name, Detector.ADVERSARIAL, view.what, placement.ADVICE))
+    made.append(Plan(renewal.NAME, Detector.PARAMETERS, renewal.WHAT, renewal.ADVICE))
+    made.append(Plan(succession.NAME, Detector.ADVERSARIAL, succession.WHAT, succession.ADVICE))
     made.append(Plan("integers", Detector.LINEAR, linear.WHAT, linear.ADVICE))
     for number in range(MUTANTS):
         name = f"mutant-{number}"

@@ -18,25 +18,29 @@ def verify(session: Session, probe: Probe) -> None:
         Wrong, Broken: as for any verified call; the detector is the probe's.
         Failed: it raised.
     """
-    if probe.alone:
+    if probe.may_refuse:
         _alone(session, probe)
         return
     slots = session.slots
     slot = slots.secret() if probe.base is None else slots.where(probe.base)
     if probe.base is not None and (slot, probe.base) not in session.called:
         session.once(slot)
+    behind, last = session.random.choice((0, 1, 3, 6)), (slot - 1) % len(slots)
     session.runner.stop()
     slots.part(slot)[:] = probe.content
+    if probe.before is not None:
+        behind = 1
+        slots.part(last)[:] = probe.before
     try:
-        _call(session, probe, slot, slots.part(slot), session.random.choice((0, 1, 3, 6)))
+        _call(session, probe, slot, slots.part(slot), behind)
     finally:
         session.runner.stop()
-        slots.fill([slot])
+        slots.fill({slot, last})
 
 
 def _alone(session: Session, probe: Probe) -> None:
     """In memory of its own, in one more slot behind those that the module has."""
-    slot = len(session.slots) if probe.state_fd is None else 0
+    slot = len(session.slots)
     with closing(Block(probe.inputs.nbytes + PAGE)) as block:
         memory = block.part(0, probe.content.nbytes)
         memory[:] = probe.content

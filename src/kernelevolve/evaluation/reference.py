@@ -80,6 +80,7 @@ class ReferenceRunner(Runner):
         self.workloads: dict[str, Workload] = {}
         self.init_inputs: dict[str, Any] = {}
         self.kept: dict[str, list[Tensor]] = {}
+        self.before: dict[str, dict[str, Tensor]] = {}
         self.lifted: Any = None
 
     def do_source(self, body: Request, fds: Sequence[int]) -> Reply:
@@ -123,6 +124,21 @@ class ReferenceRunner(Runner):
         else:
             self.kept[name] = modules.small_integers(model, body["seed"])
         return {"changed": bool(modules.real_parameters(model))}
+
+    def do_moved(self, body: Request, fds: Sequence[int]) -> Reply:
+        """Float parameters move from a seed; without one, all is what it was."""
+        name = body["workload"]
+        subject = self.subjects[name]
+        subject.restore()
+        if body["seed"] is None:
+            modules.overwrite(subject.model, self.before.pop(name), {})
+        elif modules.real_parameters(subject.model):
+            assert self.task is not None
+            before = {k: v.clone() for k, v in modules.state_of(subject.model).items()}
+            self.before[name] = before
+            modules.perturb(subject.model, body["seed"], self.task.randomise)
+        subject.remember()
+        return {"changed": name in self.before}
 
     def do_parameters(self, body: Request, fds: Sequence[int]) -> Reply:
         """Names of float parameters."""
@@ -213,8 +229,14 @@ class ReferenceRunner(Runner):
         subject.mutated = subject.changed_buffers()
         return {"mutated": list(subject.mutated)}
 
+    def do_answer(self, body: Request, fds: Sequence[int]) -> Reply:
+        """Call from one slot on with buffers as they were; describe and copy the last result."""
+        self.do_restore({**body, "poison": []}, ())
+        self.subjects[body["workload"]].calls(body["slot"], body["count"])
+        return self.do_outcome(body, fds)
+
     def do_oracle(self, body: Request, fds: Sequence[int]) -> Reply:
-        """Run one slot in another precision; `outcome` then describes and copies that result."""
+        """Call slots in another precision, and describe and copy the last result."""
         name, kind = body["workload"], body["dtype"]
         subject = self.subjects[name]
         subject.restore()
@@ -222,10 +244,11 @@ class ReferenceRunner(Runner):
         model = copy.deepcopy(subject.model).to(dtype)
         twin = Subject(model, model, subject.backward, mutated=subject.mutated)
         twin.names = subject.names
-        slot = self.lifted = cast(subject.slots[body["slot"]], dtype)
-        self._in_precision(twin, slot, dtype)
+        for number in body["slots"]:
+            self.lifted = cast(subject.slots[number], dtype)
+            self._in_precision(twin, self.lifted, dtype)
         subject.result = twin.outcome(buffers=True)
-        return {}
+        return self.do_last(body, fds)
 
     def _in_precision(self, twin: Subject, slot: Any, dtype: torch.dtype) -> None:
         with torch.set_grad_enabled(twin.backward), default_dtype(dtype):
@@ -236,7 +259,7 @@ class ReferenceRunner(Runner):
                 twin.result = twin.call(slot)
 
     def do_last(self, body: Request, fds: Sequence[int]) -> Reply:
-        """Describe and copy what `oracle` left."""
+        """Describe and copy what `oracle` returned."""
         subject = self.subjects[body["workload"]]
         mutated, subject.mutated = subject.mutated, ()
         try:
@@ -248,8 +271,8 @@ class ReferenceRunner(Runner):
         """Describe and copy what `oracle` left in its inputs."""
         tree, tensors = flatten(tree_map(lambda t: t.detach(), self.lifted))
         layout = layout_of(tree, tensors, keep_strides=False)
-        if fds:
-            Memory.map(fds[0], body["nbytes"]).write(layout, tensors)
+        if fds and layout.nbytes <= body["nbytes"]:
+            self._outbox(fds[0], body["nbytes"]).write(layout, tensors)
         return layout.dump()
 
     def do_estimate(self, body: Request, fds: Sequence[int]) -> Reply:

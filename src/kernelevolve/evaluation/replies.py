@@ -66,6 +66,20 @@ def texts(reply: Reply, name: str) -> dict[str, str]:
     return value
 
 
+def sizes(reply: Reply, nbytes: int) -> dict[str, int]:
+    """How many bytes each of several tensors takes in a block of `nbytes`, one behind the other.
+
+    Raises:
+        Malformed: they do not fit, or are none.
+    """
+    value = reply.get("sizes")
+    if not isinstance(value, dict) or not all(map(_is_address, value.values())):
+        raise Malformed("sizes must be names with numbers")
+    if sum(value.values()) > nbytes:
+        raise Malformed(f"tensors of {sum(value.values())} bytes do not fit into {nbytes}")
+    return value
+
+
 def outcome(reply: Reply) -> dict[str, Any]:
     """A description of outputs, each list with as many entries as there are tensors.
 

@@ -1,10 +1,18 @@
 """What verification found, as records of an evaluation. In the judge."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from kernelevolve.core.evaluation import ErrorReport
 from kernelevolve.evaluation.layout import paths
+from kernelevolve.evaluation.probes import Suite
+from kernelevolve.evaluation.processes import Runner
 from kernelevolve.evaluation.session import Session
+
+UNREADABLE = (
+    "this machine does not let the judge read a runner's memory (process_vm_readv): outputs were "
+    "copied by the runner after the clock had stopped, and no call midway could be verified"
+)
+ALONE = "one processor core for judge and candidate: no call midway could be verified"
 
 
 def errors(sessions: Mapping[str, Session]) -> tuple[ErrorReport, ...]:
@@ -39,3 +47,18 @@ def flags(sessions: Mapping[str, Session]) -> dict[str, str]:
             "times the errors that would be accepted otherwise"
         )
     return found
+
+
+def blindness(runner: Runner) -> list[str]:
+    """What this machine does not let the judge see."""
+    return [UNREADABLE] * (not runner.peeks) + [ALONE] * (not runner.watched)
+
+
+def probed(probes: Mapping[str, Sequence[str]], suites: Mapping[str, Suite]) -> tuple[str, ...]:
+    """Which made inputs were passed, by workload; which the reference cannot take."""
+    found = []
+    for name, passed in probes.items():
+        skipped = ", ".join(sorted(suites[name].skipped))
+        but = f"; not defined for this task: {skipped}" if skipped else ""
+        found.append(f"{name}: {len(passed)} probes passed: {', '.join(sorted(passed))}{but}")
+    return tuple(found)

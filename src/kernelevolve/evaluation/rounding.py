@@ -7,11 +7,23 @@ from kernelevolve.evaluation.layout import Array
 EPSILON = {"float64": 2.0**-52, "float32": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7}
 TINY = {"float64": 5e-324, "float32": 1.4e-45, "float16": 6e-8, "bfloat16": 9.2e-41}
 
+NARROW = 64
+
 
 def rows(array: Array) -> Array:
     """As a matrix whose rows share a scale: along the last dimension."""
     width = array.shape[-1] if array.ndim else 1
     return array.reshape(-1, width) if array.size else array.reshape(0, 1)
+
+
+def each_row(ufunc: np.ufunc, matrix: Array) -> Array:
+    """`ufunc.reduce` over each row: column by column where rows are short, which is much faster."""
+    if matrix.shape[1] > NARROW or not matrix.size:
+        return np.asarray(ufunc.reduce(matrix, axis=1))
+    found = matrix[:, 0].copy()
+    for column in matrix.T[1:]:
+        ufunc(found, column, out=found)
+    return found
 
 
 def ulp(scale: Array, dtype: str) -> Array:
@@ -23,7 +35,9 @@ def ulp(scale: Array, dtype: str) -> Array:
 
 def row_scale(oracle: Array) -> Array:
     """The largest finite magnitude of each row."""
-    scale: Array = np.maximum(oracle.max(axis=1, initial=0.0), -oracle.min(axis=1, initial=0.0))
+    if not oracle.size:
+        return np.zeros(len(oracle))
+    scale: Array = np.maximum(each_row(np.maximum, oracle), -each_row(np.minimum, oracle))
     if np.isfinite(scale).all():
         return scale
     finite = np.where(np.isfinite(oracle), oracle, 0.0)

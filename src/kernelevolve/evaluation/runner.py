@@ -95,15 +95,38 @@ class Runner:
         modules.set_mode(made, task.mode)
         begun = time.perf_counter()
         loading, names = modules.load_state(made, given["state"])
-        prepare = getattr(made, "prepare", None)
-        if callable(prepare):
-            prepare()
+        modules.prepare(made)
         setup = time.perf_counter() - begun
         subject = Subject(made, made, task.backward, names, tuple(body["mutated"]))
         subject.remember()
         self.subjects[body["workload"]] = subject
         own = {name: list(v.shape) for name, v in modules.state_of(made).items()}
         return {"loading": loading, "setup": setup, "own": own}
+
+    def do_renew(self, body: Request, fds: Sequence[int]) -> Reply:
+        """Other values in the parameters and buffers of a module that may have been called."""
+        layout = Layout.parse(body["state"])
+        given = Memory.map(fds[0], layout.nbytes, private=True).read(layout)
+        subject = self.subjects[body["workload"]]
+        if not modules.overwrite(subject.model, given["state"], subject.names):
+            return {"renewed": False}
+        modules.prepare(subject.model)
+        subject.remember()
+        return {"renewed": True}
+
+    def do_belongings(self, body: Request, fds: Sequence[int]) -> Reply:
+        """Bytes of a module's parameters and buffers, of large ones every n-th element."""
+        tensors = self.subjects[body["workload"]].belongings()
+        memory = Memory.map(fds[0], body["nbytes"])
+        room, end, sizes = body["nbytes"] // max(1, len(tensors)), 0, {}
+        for name, tensor in tensors.items():
+            every = max(1, -(-tensor.numel() * tensor.element_size() // room))
+            chosen = tensor.reshape(-1)[body["first"] % every :: every]
+            data = chosen.contiguous().view(torch.uint8).numpy().tobytes()[:room]
+            memory.buffer[end : end + len(data)] = data
+            sizes[name] = len(data)
+            end += len(data)
+        return {"sizes": sizes}
 
     def do_attach(self, body: Request, fds: Sequence[int]) -> Reply:
         """Input slots in shared memory, behind those that are kept, and a mailbox."""
@@ -156,7 +179,10 @@ class Runner:
         """Calls over the slots in turn whose results are all kept until the next request."""
         subject = self.subjects[body["workload"]]
         held: list[Any] = []
-        subject.calls(body["start"], body["count"], held)
+        if body.get("apart"):
+            held = subject.apart(body["start"], body["count"])
+        else:
+            subject.calls(body["start"], body["count"], held)
         subject.result = held
         tree, tensors = flatten(subject.result)
         return layout_of(tree, tensors, keep_strides=False).dump()

@@ -175,7 +175,9 @@ class Session:
         """One verified call, behind others of the same window where nothing is changed by them."""
         mutated = bool(self.prepared.mutated)
         ring = max(len(self.slots), slot + 1)
-        behind = 0 if mutated or self.prepared.mutates_inputs else min(behind, ring - 1)
+        follows = self.probed is not None and self.probed.before is not None
+        changes = mutated or self.prepared.mutates_inputs
+        behind = 0 if changes and not follows else min(behind, ring - 1)
         start = (slot - behind) % ring
         return self._window(start, behind + 1, buffers=mutated, twice=twice, only=True)
 
@@ -204,9 +206,9 @@ class Session:
         self._make_ready(start, 0 if only else count)
         timed = self._timed(start, count)
         audit = only or (self._does(Detector.TIMED_CALLS) and (twice or self._audits()))
-        if audit and (count == 1 or not self.prepared.buffers_matter):
+        if audit and (count == 1 or only or not self.prepared.buffers_matter):
             slot = (start + count - 1) % len(self.slots)
-            buffers = buffers and count == 1
+            buffers = buffers and (only or count == 1)
             self._judge(slot, count, buffers=buffers, twice=twice, only=only)
         return timed.window(count, Session.least_overhead, own=not self._does(Detector.CLOCK))
 
@@ -273,7 +275,7 @@ class Session:
             self.comparison.check(content, block, buffers=buffers)
             return
         assert self.fresh is not None
-        self.comparison.check_fresh(*self.fresh.expected(self.slots.values(slot)), block)
+        self.comparison.check_fresh(self.fresh, self.slots.values(slot), block)
 
     def _take(
         self, verifier: Verifier, count: int, *, buffers: bool, twice: bool, only: bool

@@ -5,12 +5,14 @@ import os
 import signal
 import time
 from contextlib import suppress
-from pathlib import Path
 
 LIBC = ctypes.CDLL(None)
 STOP_SECONDS = 2.0
 SCHEDULER_CLOCK = 2
 STANDING = b"TtZX"
+TICKS = os.sysconf("SC_CLK_TCK")
+WAITED_FOR = slice(13, 15)
+"""Of the fields behind a process's name: its ended children's time in user and kernel mode."""
 
 
 class Restless(Exception):
@@ -23,11 +25,13 @@ class Tree:
     def __init__(self, init: int) -> None:
         self.init = init
         self.halted = False
+        self._pids: list[int] = []
         self._threads: dict[tuple[int, str], int] = {}
+        self._own_stat = os.open(f"/proc/{init}/stat", os.O_RDONLY | os.O_CLOEXEC)
 
     def pids(self) -> list[int]:
-        """The processes, the driver first."""
-        return descendants(self.init)
+        """The processes, the driver first; while they stand there are no others."""
+        return self._pids if self.halted else descendants(self.init)
 
     def halt(self) -> float:
         """Stop every thread; the moment from which on none of them ran.
@@ -64,7 +68,8 @@ class Tree:
 
     def _look(self) -> bool:
         """Find all threads; whether some were not known."""
-        found = {(pid, thread) for pid in self.pids() for thread in _listed(f"/proc/{pid}/task")}
+        self._pids = descendants(self.init)
+        found = {(pid, thread) for pid in self._pids for thread in _listed(f"/proc/{pid}/task")}
         for gone in self._threads.keys() - found:
             os.close(self._threads.pop(gone))
         new = found - self._threads.keys()
@@ -90,8 +95,12 @@ class Tree:
         return frozenset(found)
 
     def cpu(self) -> float:
-        """Processor seconds of all living processes, of their ended threads too."""
-        total = 0.0
+        """Processor seconds of all living processes, of their ended threads and children too.
+
+        Of children in whole ticks, and only of those that their parent, or the init, waited for.
+        """
+        known = [fd for (pid, thread), fd in self._threads.items() if thread == str(pid)]
+        total = sum(map(_of_ended_children, (self._own_stat, *known)))
         for pid in self.pids():
             with suppress(OSError):
                 total += time.clock_gettime((~pid << 3) | SCHEDULER_CLOCK)
@@ -101,15 +110,15 @@ class Tree:
         """Seconds that its threads were ready to run and something else had their core."""
         found = 0
         for pid in self.pids():
-            with suppress(OSError):
-                for task in Path(f"/proc/{pid}/task").iterdir():
-                    found += int((task / "schedstat").read_text().split()[1])
+            for thread in _listed(f"/proc/{pid}/task"):
+                found += int((_read(f"/proc/{pid}/task/{thread}/schedstat") or "0 0").split()[1])
         return found * 1e-9
 
     def close(self) -> None:
         """Forget it."""
         for fd in self._threads.values():
             os.close(fd)
+        os.close(self._own_stat)
         self._threads = {}
 
 
@@ -119,12 +128,10 @@ def descendants(pid: int) -> list[int]:
     pending = [pid]
     while pending:
         current = pending.pop()
-        with suppress(OSError):
-            for task in Path(f"/proc/{current}/task").iterdir():
-                text = (task / "children").read_text()
-                children = [int(word) for word in text.split()]
-                found += children
-                pending += children
+        for thread in _listed(f"/proc/{current}/task"):
+            children = _read(f"/proc/{current}/task/{thread}/children").split()
+            found += map(int, children)
+            pending += map(int, children)
     return found
 
 
@@ -133,6 +140,23 @@ def _listed(folder: str) -> list[str]:
         return os.listdir(folder)  # noqa: PTH208 - a path object per thread is slow
     except OSError:
         return []
+
+
+def _of_ended_children(stat: int) -> float:
+    try:
+        fields = os.pread(stat, 1024, 0).rpartition(b")")[2].split()
+    except OSError:
+        return 0.0
+    return sum(map(int, fields[WAITED_FOR])) / TICKS
+
+
+def _read(path: str) -> str:
+    """Empty where there is no such process any more."""
+    try:
+        with open(path) as file:  # noqa: PTH123 - a path object per thread is slow
+            return file.read()
+    except OSError:
+        return ""
 
 
 def _stands(fd: int) -> bool:

@@ -33,6 +33,7 @@ from kernelevolve.evaluation import (
     sanitize,
     seeded,
 )
+from kernelevolve.evaluation.belongings import Belongings
 from kernelevolve.evaluation.census import Watch
 from kernelevolve.evaluation.context import Context
 from kernelevolve.evaluation.pool import Prepared, Refused
@@ -46,11 +47,6 @@ from kernelevolve.evaluation.verdict import Verdict, ended, judged, on_probe, ra
 SETS = 2
 SETS_WHERE_LARGE = 1
 CONFIRM_SETS = 8
-UNREADABLE = (
-    "this machine does not let the judge read a runner's memory (process_vm_readv): outputs were "
-    "copied by the runner after the clock had stopped, and no call midway could be verified"
-)
-ALONE = "one processor core for judge and candidate: no call midway could be verified"
 
 
 @dataclass
@@ -68,6 +64,7 @@ class Trial:
     """With sanitizers in its native code, in confirm; not ok where it could not be made."""
     sessions: dict[str, Session] = field(default_factory=dict)
     suites: dict[str, Suite] = field(default_factory=dict)
+    belongings: dict[str, Belongings] = field(default_factory=dict)
     probes: dict[str, list[str]] = field(default_factory=dict)
     """Workload to the probes that were passed."""
     setup_us: dict[str, float] = field(default_factory=dict)
@@ -105,7 +102,7 @@ class Trial:
                 runner = self.fork()
                 stack.callback(runner.close)
                 self._set_up(runner)
-                self.remarks += [UNREADABLE] * (not runner.peeks) + [ALONE] * (not runner.watched)
+                self.remarks += report.blindness(runner)
             with self._clock("state"):
                 watch = Watch(runner, self._seconds) if self._checks_state else None
             with self._clock("load"):
@@ -240,6 +237,7 @@ class Trial:
         )  # fmt: skip
         self.sessions[prepared.workload.name] = session
         session.attach()
+        own = self.belongings[prepared.workload.name] = Belongings(session)
         session.thorough = self.job.audit == "high"
         chosen = suite.take(
             Random(f"{seed}/probes"),
@@ -254,7 +252,8 @@ class Trial:
         while first is not None:
             self._probe(runner, prepared, first)
             first = next(chosen, None)
-        held.verify(session)
+        held.verify(session, suite.bench.separates)
+        own.check("verified calls")
 
     def _probe(self, runner: Runner, prepared: Prepared, probe: Probe) -> None:
         """One call on inputs made for a purpose, with state made for it where it has one."""
@@ -263,7 +262,7 @@ class Trial:
         if probe.state_fd is not None:
             if "seeded" in self.flags:
                 return
-            self._ask_load(runner, prepared, probe.state_fd)
+            self._renew(runner, session, probe.state_fd)
         try:
             probing.verify(session, probe)
             self.probes.setdefault(name, []).append(probe.plan.name)
@@ -274,7 +273,13 @@ class Trial:
         except Ended as error:
             raise on_probe(ended(error), probe, name) from error
         if probe.state_fd is not None:
-            self._load(runner, prepared.workload)
+            self._renew(runner, session, prepared.state_fd)
+
+    def _renew(self, runner: Runner, session: Session, state_fd: int) -> None:
+        """Other parameters in place; a module that has put its own away is loaded anew."""
+        prepared = session.prepared
+        if not session.ask("renew", [state_fd], state=prepared.state.dump()).get("renewed"):
+            self._ask_load(runner, prepared, state_fd)
             session.attach()
 
     def _time(self, runner: Runner, workloads: tuple[Workload, ...]) -> list[Timing]:
@@ -320,6 +325,7 @@ class Trial:
             cached = self.context.baselines[workload.name]
             baselines = benchmark.drifted(cached, "eager", samples.us["eager"])
         session.check_inputs()
+        self.belongings[workload.name].check("timed calls")
         session.check_aside(rivals["eager"].aside, self.job.target.threads)
         windows = (sum(s.timed for s in subjects.values()) - before) * 1e3
         self._spend("windows", windows)
@@ -368,6 +374,7 @@ class Trial:
         if self.job.task.tolerance.widened:
             self.flags["widened_tolerance"] = "the task's error budget is looser than the default"
         shown = [t.speedup for t in timings if not t.held_out]
+        probed = report.probed(self.probes, self.suites)
         return Evaluation(
             status=status,
             stage=self.stage,
@@ -378,20 +385,11 @@ class Trial:
             errors=report.errors(self.sessions),
             diagnosis=diagnosis,
             flags=tuple(Flag(rule=k, reason=v) for k, v in self.flags.items()),
-            remarks=(*sandbox.remark(), *self.remarks, *self._missing_baselines(), *self._probed()),
+            remarks=(*sandbox.remark(), *self.remarks, *self._missing_baselines(), *probed),
             stages_ms={k: round(v, 3) for k, v in self.stages_ms.items()},
             seed=str(Seeds(self.context.seed, self.job.seed)),
             device_seconds=self.device_seconds,
         )
-
-    def _probed(self) -> tuple[str, ...]:
-        """Which made inputs were passed; which the reference cannot take."""
-        found = []
-        for name, passed in self.probes.items():
-            skipped = ", ".join(sorted(self.suites[name].skipped))
-            but = f"; not defined for this task: {skipped}" if skipped else ""
-            found.append(f"{name}: {len(passed)} probes passed: {', '.join(sorted(passed))}{but}")
-        return tuple(found)
 
     def _missing_baselines(self) -> tuple[str, ...]:
         shown = tuple(f"{w.name}:" for w in self._workloads())

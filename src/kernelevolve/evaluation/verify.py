@@ -1,35 +1,19 @@
 """The verdict on outputs: raw buffers against the oracle's, within an error budget."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from dataclasses import dataclass, field
 from math import prod, sqrt
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from kernelevolve.core.detector import Detector
 from kernelevolve.core.task import Tolerance
-from kernelevolve.evaluation.layout import (
-    COMPLEX,
-    FLOATS,
-    Array,
-    Layout,
-    Leaf,
-    describe,
-    paths,
-    widened,
-)
-from kernelevolve.evaluation.rounding import EPSILON, TINY, row_scale, rows, ulp
+from kernelevolve.evaluation.expected import LOST, Reference, Yardstick, error_of
+from kernelevolve.evaluation.layout import Array, Layout, describe, paths, widened
+from kernelevolve.evaluation.near import Errors, chunks, square_sum
+from kernelevolve.evaluation.rounding import rows
 
-OracleKind = Literal["float64", "float32", "exact"]
-CHUNK = 1 << 16
-NORMAL = {"float64": 2.3e-308, "float32": 1.2e-38, "float16": 1e-6, "bfloat16": 1.2e-38}
-"""Smaller values may be flushed to zero."""
-MANY = 64
-"""So many elements, and luck with the rounding of some evens out."""
-LOST = 0.25
-"""An element that is wrong by more than this share of itself is lost."""
 MOST_LOST = 0.05
 
 
@@ -54,73 +38,6 @@ class Unseen(Objection):
 
 
 @dataclass
-class Reference:
-    """What one output of the reference is, for one set of inputs."""
-
-    leaf: Leaf
-    native: Array
-    """As the reference returned it; brain floats widened."""
-    oracle: Array | None
-    """Float64; None where native values are compared exactly."""
-    alternative: Array | None = None
-    """For integers: what the oracle chose, where it differs."""
-
-    @cached_property
-    def ulps(self) -> Array:
-        """Unit in the last place at each row's scale."""
-        assert self.oracle is not None
-        return ulp(row_scale(rows(self.oracle)), self.base)
-
-    @cached_property
-    def rms_floor(self) -> float:
-        """RMS of one unit in the last place at the elements' own sizes; two where they are few."""
-        assert self.oracle is not None
-        flat = self.oracle[np.isfinite(self.oracle)]
-        rms = sqrt(float(np.dot(flat, flat)) / max(1, flat.size))
-        return max(EPSILON[self.base] * rms, TINY[self.base]) * (1 if flat.size >= MANY else 2)
-
-    @cached_property
-    def lost(self) -> int:
-        """How many elements the reference itself loses."""
-        assert self.oracle is not None
-        return self.lost_in(_error(self.native, self.oracle, self.native), self.oracle)
-
-    def lost_in(self, error: Array, oracle: Array) -> int:
-        """How many elements are wrong by a good part of what they are."""
-        size = np.abs(oracle)
-        return int(np.count_nonzero((error > LOST * size) & (size > NORMAL[self.base])))
-
-    @property
-    def base(self) -> str:
-        """The float type that its elements are counted in."""
-        return COMPLEX.get(self.leaf.dtype, self.leaf.dtype)
-
-
-@dataclass
-class Yardstick:
-    """The reference's own error in one output, over the pool, and the budget made of it."""
-
-    oracle: OracleKind
-    rms: float = 0.0
-    maximum: float = 0.0
-    relative: float = float("inf")
-    """The largest error in units of its row's ulp, where rows differ much in scale."""
-    usual: bool = False
-    """Of the task's own inputs: many sets, on which luck with rounding evens out."""
-    strict: float | None = None
-    """RMS budget without the task's permission to compute in less precision."""
-
-    def wider(self, other: "Yardstick") -> "Yardstick":
-        """The larger of two in every respect."""
-        return replace(
-            self,
-            rms=max(self.rms, other.rms),
-            maximum=max(self.maximum, other.maximum),
-            relative=max(self.relative, other.relative),
-        )
-
-
-@dataclass
 class Worst:
     """Largest errors seen, relative to their budgets."""
 
@@ -128,6 +45,10 @@ class Worst:
     maximum: float = 0.0
     strict: float = 0.0
     """RMS error over the budget that holds where precision must be kept."""
+
+    def add(self, rms: float, maximum: float) -> None:
+        """One more comparison."""
+        self.rms, self.maximum = max(self.rms, rms), max(self.maximum, maximum)
 
 
 @dataclass
@@ -224,8 +145,9 @@ class Verifier:
         for index, reference in enumerate(expected):
             values = widened(self.layout.leaves[index], block)
             try:
-                self._check(index, reference, values, yardsticks[index])
-                if reference.oracle is not None and self._keeps_small(yardsticks[index]):
+                near = self._check(index, reference, values, yardsticks[index])
+                small = reference.oracle is not None and self._keeps_small(yardsticks[index])
+                if small and not (near and near.lost(LOST) <= MOST_LOST * values.size):
                     _check_lost(reference, values, paths(self.layout.tree)[index])
             except Wrong as error:
                 self._object(Wrong(detector or error.detector, str(error)))
@@ -242,13 +164,23 @@ class Verifier:
             return max(worst.maximum, worst.rms) if worst else float("inf")
         return 0.0
 
-    def _check(self, index: int, reference: Reference, values: Array, yardstick: Yardstick) -> None:
+    def _check(
+        self, index: int, reference: Reference, values: Array, yardstick: Yardstick
+    ) -> Errors | None:
+        """Upper bounds of the errors, where they were enough."""
         name = paths(self.layout.tree)[index]
         if reference.oracle is None:
             _check_exact(reference, values, name)
-        else:
-            worst = self.worst.setdefault(index, Worst())
-            _check_close(reference, values, yardstick, self.tolerance, worst, name)
+            return None
+        worst = self.worst.setdefault(index, Worst())
+        budgets = Budgets.of(reference, yardstick, self.tolerance)
+        near = reference.near(values) if budgets.strict is None else None
+        if near and budgets.hold(near):
+            share = _in_budgets(near.rms, budgets.rms)
+            worst.add(float(share), float(_in_budgets(near.largest, budgets.rows).max()))
+            return near
+        _check_close(reference, values, budgets, worst, name)
+        return None
 
 
 def _check_exact(reference: Reference, values: Array, name: str) -> None:
@@ -264,53 +196,69 @@ def _check_exact(reference: Reference, values: Array, name: str) -> None:
         )
 
 
+@dataclass(frozen=True)
+class Budgets:
+    """Of one output for one set of inputs."""
+
+    rows: Array
+    """The largest error accepted in each row."""
+    rms: float
+    strict: float | None
+    """For RMS, without the permission to compute in less precision."""
+    text: str
+    """What the RMS budget is made of."""
+
+    @classmethod
+    def of(cls, reference: Reference, yardstick: Yardstick, tolerance: Tolerance) -> "Budgets":
+        ulps = reference.ulps
+        least = tolerance.ulps * float(np.sqrt(np.mean(ulps**2))) if ulps.size else 0.0
+        if yardstick.usual:
+            least = min(least, tolerance.ulps / 2 * reference.rms_floor)
+        strict = yardstick.strict
+        return cls(
+            allowance(reference, yardstick, tolerance),
+            max(tolerance.rms * yardstick.rms, least),
+            None if strict is None else max(tolerance.rms * strict, least),
+            f"{tolerance.rms:g} times the reference's own error",
+        )
+
+    def hold(self, near: Errors) -> bool:
+        """Whether errors of at most so much are within."""
+        return near.rms_at_most <= self.rms and bool((near.largest_at_most <= self.rows).all())
+
+
 def _check_close(
-    reference: Reference,
-    values: Array,
-    yardstick: Yardstick,
-    tolerance: Tolerance,
-    worst: Worst,
-    name: str,
+    reference: Reference, values: Array, budgets: Budgets, worst: Worst, name: str
 ) -> None:
     assert reference.oracle is not None
     oracle, got, native = rows(reference.oracle), rows(values), rows(reference.native)
-    allowed = allowance(reference, yardstick, tolerance)
-    step = max(1, CHUNK // max(1, oracle.shape[1]))
     total, bad = 0.0, 0
     first: tuple[int, int] | None = None
     largest = 0.0
-    for begin in range(0, oracle.shape[0], step):
-        part = slice(begin, begin + step)
-        error = _error(got[part], oracle[part], native[part])
-        flat = error.ravel()
-        total += float(np.dot(flat, flat))
-        ratio = _in_budgets(error.max(axis=1), allowed[part])
+    for part in chunks(oracle):
+        error = error_of(got[part], oracle[part], native[part])
+        total += square_sum(error)
+        ratio = _in_budgets(error.max(axis=1), budgets.rows[part])
         largest = max(largest, float(ratio.max(initial=0.0)))
         if not largest <= 1.0:
-            off = ~(error <= allowed[part, None])
+            off = ~(error <= budgets.rows[part, None])
             bad += int(off.sum())
             if first is None and off.any():
                 row, column = np.argwhere(off)[0]
-                first = (begin + int(row), int(column))
+                first = (part.start + int(row), int(column))
     rms = sqrt(total / max(1, oracle.size))
-    least = tolerance.ulps * float(np.sqrt(np.mean(reference.ulps**2))) if oracle.size else 0.0
-    if yardstick.usual:
-        least = min(least, tolerance.ulps / 2 * reference.rms_floor)
-    budget = max(tolerance.rms * yardstick.rms, least)
-    share = float(_in_budgets(rms, budget))
-    worst.rms, worst.maximum = max(worst.rms, share), max(worst.maximum, largest)
-    if yardstick.strict is not None:
-        strict = max(tolerance.rms * yardstick.strict, least)
-        worst.strict = max(worst.strict, float(_in_budgets(rms, strict)))
+    share = float(_in_budgets(rms, budgets.rms))
+    worst.add(share, largest)
+    if budgets.strict is not None:
+        worst.strict = max(worst.strict, float(_in_budgets(rms, budgets.strict)))
     if first is not None:
-        text = _message(reference, values, name, first, bad, largest, allowed)
+        text = _message(reference, values, name, first, bad, largest, budgets.rows)
         raise Wrong(Detector.ERROR_BUDGET, text)
     if share > 1.0:
         raise Wrong(
             Detector.ERROR_BUDGET,
-            f"{name}: RMS error {rms:.3g} is {share:.3g} times its budget {budget:.3g} "
-            f"({tolerance.rms:g} times the reference's own error); no single element stands out: "
-            "sum or compute in more precision",
+            f"{name}: RMS error {rms:.3g} is {share:.3g} times its budget {budgets.rms:.3g} "
+            f"({budgets.text}); no single element stands out: sum or compute in more precision",
         )
 
 
@@ -325,9 +273,8 @@ def _check_lost(reference: Reference, values: Array, name: str) -> None:
     assert reference.oracle is not None
     oracle, got, native = reference.oracle.ravel(), values.ravel(), reference.native.ravel()
     lost = 0
-    for begin in range(0, oracle.size, CHUNK):
-        part = slice(begin, begin + CHUNK)
-        lost += reference.lost_in(_error(got[part], oracle[part], native[part]), oracle[part])
+    for part in chunks(oracle[:, None]):
+        lost += reference.lost_in(error_of(got[part], oracle[part], native[part]), oracle[part])
     if lost > 4 * reference.lost + MOST_LOST * oracle.size:
         raise Wrong(
             Detector.ERROR_BUDGET,
@@ -346,17 +293,6 @@ def allowance(reference: Reference, yardstick: Yardstick, tolerance: Tolerance) 
     most = np.minimum(yardstick.maximum, yardstick.relative * reference.ulps)
     allowed: Array = np.maximum(tolerance.maximum * most, floor)
     return allowed
-
-
-def _error(got: Array, oracle: Array, native: Array) -> Array:
-    """Absolute error; infinite where finite and non-finite values do not agree."""
-    with np.errstate(invalid="ignore", over="ignore"):
-        error: Array = np.abs(got - oracle)
-    if np.isfinite(error.sum()):
-        return error
-    same = (got == native) | (np.isnan(got) & np.isnan(native))
-    error = np.where(same & ~np.isfinite(native), 0.0, error)
-    return np.where(np.isnan(error), np.inf, error)
 
 
 def _message(
@@ -378,8 +314,3 @@ def _message(
         f"{list(index)}: expected {reference.oracle[index]:.9g}, got {values[index]:.9g} "
         f"(allowed error {allowed[first[0]]:.3g}); the worst is {largest:.3g} times its budget"
     )
-
-
-def is_float(leaf: Leaf) -> bool:
-    """Whether a budget applies, rather than equality."""
-    return leaf.dtype in FLOATS or leaf.dtype in COMPLEX

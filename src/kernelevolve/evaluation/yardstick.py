@@ -5,9 +5,9 @@ from math import sqrt
 
 import numpy as np
 
+from kernelevolve.evaluation.expected import OracleKind, Reference, Yardstick
 from kernelevolve.evaluation.layout import Array
 from kernelevolve.evaluation.rounding import rows
-from kernelevolve.evaluation.verify import OracleKind, Reference, Yardstick
 
 
 def measure_yardstick(

@@ -210,6 +210,40 @@ TASKS = {
         def get_inputs():
             return [torch.randn(40, 64), torch.arange(40)]
     """,
+    "cross_entropy": """
+        class Model(nn.Module):
+            def forward(self, x, target):
+                return F.cross_entropy(x, target, reduction="none")
+
+        def get_inputs():
+            return [torch.randn(64, 90), torch.randint(0, 90, (64,))]
+    """,
+    "masked": """
+        class Model(nn.Module):
+            def forward(self, x, mask):
+                return (x * mask).sum(-1) / (1 + mask.sum(-1))
+
+        def get_inputs():
+            return [torch.randn(48, 96), (torch.rand(48, 96) > 0.3).float()]
+    """,
+    "unit": """
+        class Model(nn.Module):
+            def forward(self, x):
+                return torch.softmax(x, -1)
+
+        def get_inputs():
+            return [torch.rand(64, 96)]
+    """,
+    "kink": """
+        BACKWARD = True
+
+        class Model(nn.Module):
+            def forward(self, x):
+                return torch.relu(x) * 2
+
+        def get_inputs():
+            return [torch.randn(32, 48)]
+    """,
     "upper": """
         class Model(nn.Module):
             def forward(self, x, mask):
