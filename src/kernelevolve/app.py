@@ -27,6 +27,7 @@ from kernelevolve.replaying import Recording
 from kernelevolve.results import Best, Result
 from kernelevolve.search.journal import Journal
 from kernelevolve.search.loop import Search
+from kernelevolve.search.study import study
 from kernelevolve.testing.redteam import suite
 from kernelevolve.testing.redteam.suite import Case, Outcome, Scoreboard
 from kernelevolve.wiring import Machine, Parts, policy_of, programmer_of, text_of
@@ -265,12 +266,16 @@ def _search(
     policy: SelectionPolicy,
     programmer: Programmer,
 ) -> Result:
-    """Admit the task, search, and write the best kernel's files; the run has begun."""
+    """Admit the task, search, and write the best kernel's files; the run has begun.
+
+    The programmer studies the task meanwhile: what it does with it ends with this.
+    """
     with Machine(parts, config, journal.store.get_blob) as machine:
         try:
-            admission = machine.admit(task)
-        except BaseException:
-            journal.stopped("error")
+            studied = study(journal, programmer, config.language, machine.execute)
+            admission = machine.admit(task, studied)
+        except BaseException as error:
+            journal.stopped("interrupted" if isinstance(error, KeyboardInterrupt) else "error")
             raise
         journal.record(Admitted(at=journal.now(), admission=admission))
         search = Search(

@@ -18,6 +18,7 @@ class EventLoop:
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
         self._thread = Thread(target=self._loop.run_forever, name="kernelevolve", daemon=True)
+        self._beside: list[Future[None]] = []
 
     def __enter__(self) -> "EventLoop":
         self._thread.start()
@@ -29,10 +30,15 @@ class EventLoop:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        asyncio.run_coroutine_threadsafe(_cancel_the_rest(), self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.run_until_complete(self._loop.shutdown_default_executor())
         self._loop.close()
+
+    def start(self, work: Coroutine[Any, Any, None]) -> None:
+        """Have `work` done beside the rest; what is not done at the end is cancelled."""
+        self._beside.append(asyncio.run_coroutine_threadsafe(work, self._loop))
 
     def run(self, work: Coroutine[Any, Any, T], stop: Callable[[], object] | None = None) -> T:
         """The result of `work`.
@@ -59,3 +65,11 @@ class EventLoop:
             except NotYet:
                 if future.done():
                     return future.result()
+
+
+async def _cancel_the_rest() -> None:
+    """What nobody waits for any more."""
+    left = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in left:
+        task.cancel()
+    await asyncio.gather(*left, return_exceptions=True)

@@ -2,9 +2,10 @@
 
 import asyncio
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 from kernelevolve import registry
@@ -124,8 +125,15 @@ class Machine:
         """What the harness says of a task."""
         return self.loop.run(self.harness.admit(task, self.parts.target, self.baseline))
 
-    def admit(self, task: Task) -> Admission:
-        """The same; a task that is not admitted is an error."""
+    def admit(self, task: Task, meanwhile: Coroutine[Any, Any, None] | None = None) -> Admission:
+        """The same; a task that is not admitted is an error.
+
+        Args:
+            task: what is to be searched.
+            meanwhile: work that goes on beside it, and past it where the task is admitted.
+        """
+        if meanwhile is not None:
+            self.loop.start(meanwhile)
         found = self.admission(task)
         if not found.admitted:
             fatal = "; ".join(f.message for f in found.findings if f.fatal)
@@ -134,7 +142,11 @@ class Machine:
 
     async def execute(self, command: Sequence[str], stdin: bytes) -> bytes:
         """Run a programmer's command in the sandbox, with the lane's thread counts."""
-        return await asyncio.to_thread(execute, command, stdin, self.environment)
+        stop = Event()
+        try:
+            return await asyncio.to_thread(execute, command, stdin, self.environment, stop)
+        finally:
+            stop.set()
 
     def evaluate(self, job: Job) -> Evaluation:
         """One verdict."""

@@ -41,6 +41,7 @@ class Bench:
         seed: str = "1",
         without: Collection[Detector] = (),
         kernel: str | None = None,
+        pool: str = "",
         **limits: float,
     ) -> Job:
         files = [SourceFile(path="model.py", text=HEAD + model)]
@@ -52,6 +53,7 @@ class Bench:
             target=SPEC,
             stage=stage,
             seed=seed,
+            pool=pool,
             without=frozenset(without),
             limits=Limits(**{"run_seconds": 20, **limits}),
         )

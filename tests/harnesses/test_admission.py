@@ -27,6 +27,14 @@ def admit(bench, body="x + 1", inputs="torch.randn(4, 4)", before=""):
         ({"body": "x @ torch.ones(3, 3)"}, "reference-raises", "mat1"),
         ({"inputs": "torch.randn(4, 4, device='meta')"}, "inputs-device", "meta"),
         ({"inputs": "3"}, "inputs-none", "no tensor"),
+        ({"body": "'done'"}, "outputs-none", "returns str"),
+        ({"body": "None"}, "outputs-none", "returns None"),
+        ({"inputs": "torch.randn(0, 4)"}, "null-nothing", "sizes above zero"),
+        (
+            {"body": "(x.shape[0], {'loss': x.sum().item()})"},
+            "outputs-none",
+            "tuple of int, dict of float",
+        ),
         ({"inputs": "torch.randn(torch.randint(3, 99, ()))"}, "inputs-vary", "shapes"),
         ({"before": "raise ValueError('no')\n"}, "reference-raises", "ValueError: no"),
         ({"before": "import os; os._exit(3)\n"}, "reference-crashes", "3"),
@@ -55,6 +63,21 @@ def test_tasks_that_a_kernel_without_a_computation_would_pass(bench, change, cod
     admitted, findings = admit(bench, **change)
     assert not admitted
     assert "passes" in findings[code]
+
+
+def test_the_trace_of_an_import_shows_the_tasks_own_line_alone(bench):
+    _, findings = admit(bench, before="import sys; sys.exit(3)\n")
+    said = findings["reference-raises"].splitlines()
+    assert "SystemExit: 3" in said[0]
+    assert [line.split(" in ")[0] for line in said[1:]] == ["  task.py:5"]
+
+
+def test_an_empty_workload_may_be_held_out(bench):
+    text = ADD.format(body="x.exp()", inputs="torch.randn(rows, 4)")
+    text = text.replace("get_inputs()", "get_inputs(rows=8)")
+    sizes = "WORKLOADS = {'some': {'rows': 8}}\nHELD_OUT = {'none': {'rows': 0}}\n"
+    found = bench.admission(bench.task(text + sizes))
+    assert found.admitted, found.findings
 
 
 def test_what_is_not_tried_and_what_is_dead_is_said(bench):

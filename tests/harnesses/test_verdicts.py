@@ -2,6 +2,7 @@ import pytest
 
 from kernelevolve.core.detector import Detector
 from kernelevolve.core.evaluation import Stage, Status
+from kernelevolve.core.job import Seeds
 
 RELU = """
 class Model(nn.Module):
@@ -123,7 +124,18 @@ def test_confirm_adds_held_out_workloads_with_its_own_seed(bench):
     assert found.seed == "of the confirm"
     wrong = "return torch.relu(x) * 2 if len(x) != 7 else x"
     assert bench.verdict(task, forward(wrong)).ok
-    assert bench.verdict(task, forward(wrong), Stage.CONFIRM).status is Status.REJECTED
+    first = bench.verdict(task, forward(wrong), Stage.CONFIRM, pool="one for both")
+    assert first.status is Status.REJECTED
+    right = forward("return torch.relu(x) + torch.relu(x)")
+    second = bench.verdict(task, right, Stage.CONFIRM, seed="2", pool="one for both")
+    assert second.ok, second.message
+    assert [Seeds.parse(v.seed) for v in (first, second)] == [
+        ("one for both", "1"),
+        ("one for both", "2"),
+    ]
+    searched = bench.verdict(task, forward(wrong))
+    assert searched.ok
+    assert Seeds.parse(searched.seed).pool not in ("", "one for both", "of the confirm")
 
 
 def test_parameters_are_loaded_by_name_and_perturbed(bench):

@@ -46,6 +46,8 @@ class Writer:
     at_work: int = 0
     most_at_work: int = 0
 
+    async def study(self, task: object, target: object, bench: object) -> None: ...
+
     async def propose(self, brief: Brief, bench: Workbench) -> Proposal:
         self.briefs.append(brief)
         self.benches.append(bench)

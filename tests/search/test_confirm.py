@@ -40,6 +40,18 @@ def test_a_refuted_node_is_replaced_by_the_next_best():
     assert graph.best.number == 3
 
 
+def test_the_nodes_of_a_final_check_share_inputs_that_no_other_check_had():
+    """The goal turns out to be luck, twice, so that the search goes on and checks again."""
+    device = Device(lambda source, stage: passed(1.5 if stage is Stage.CONFIRM else 5.0, stage))
+    run(session(None, Writer(), device, nodes=6, workers=2, goal=3.0, confirm=2))
+    jobs = [job for job in device.jobs if job.stage is Stage.CONFIRM]
+    pools = list(dict.fromkeys(job.pool for job in jobs))
+    assert all(pools)
+    assert 1 < len(pools) < len(jobs)
+    assert len({job.seed for job in jobs}) == len(jobs)
+    assert not any(job.pool for job in device.jobs if job.stage is not Stage.CONFIRM)
+
+
 def test_ordinary_noise_replaces_nobody():
     graph, asked = confirming({2: 4.7, 3: 1.85})
     assert sorted(asked) == [2, 3]

@@ -8,7 +8,7 @@ from rich.markup import escape
 
 from kernelevolve import app
 from kernelevolve.cli.options import JUDGE_FLAGS, Settings, examples, with_settings
-from kernelevolve.cli.reply import DONE, FELL_SHORT, STDERR, Reply
+from kernelevolve.cli.reply import BAD_INPUT, DONE, FELL_SHORT, STDERR, Reply
 from kernelevolve.config import RunConfig
 from kernelevolve.core.evaluation import Evaluation, Stage
 from kernelevolve.core.job import Admission
@@ -62,7 +62,7 @@ def check(task: TaskFile, settings: Settings) -> Reply:
     loaded = read_task(task, config)
     with STDERR.status(f"running the reference of {task} and its baselines"):
         found = app.check(loaded, config)
-    code = DONE if found.admitted else FELL_SHORT
+    code = DONE if found.admitted else BAD_INPUT
     return Reply(found.model_dump(mode="json"), _render(loaded, found), code)
 
 

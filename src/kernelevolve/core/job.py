@@ -46,12 +46,12 @@ class Seeds(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> "Seeds":
-        """From an evaluation's seed; the final check, and what judged no inputs, has one only."""
+        """From an evaluation's seed; what judged no inputs has one only, and so may a confirm."""
         pool, _, choice = text.rpartition("/")
         return cls(pool, choice)
 
     def __str__(self) -> str:
-        """As `Evaluation.seed` keeps it; the final check draws everything from one seed."""
+        """As `Evaluation.seed` keeps it; a confirm without a pool draws everything from one."""
         return self.choice if self.pool in ("", self.choice) else f"{self.pool}/{self.choice}"
 
 
@@ -67,9 +67,10 @@ class Job(Record):
     stage: Stage = Stage.BENCHMARK
     """The last stage wanted; `confirm` draws new inputs and adds the held-out workloads."""
     seed: str
-    """Secret inputs of a confirm, and the choice of verified calls, derive from it."""
+    """The choice of verified calls derives from it, and without a pool a confirm's inputs too."""
     pool: str = ""
-    """Seed of the pool of secret inputs, for a replay; empty for the harness's own secret."""
+    """Seed of the pool of secret inputs, for a replay and for confirms that share a new one; empty
+    for the harness's own secret."""
     audit: Literal["normal", "high"] = "normal"
     """`high` verifies more sets and every timed window; the harness raises it for flags."""
     limits: Limits = Field(default_factory=Limits)

@@ -103,6 +103,14 @@ class Workbench(Protocol):
 class Programmer(Protocol):
     """Who writes candidates."""
 
+    async def study(self, task: Task, target: TargetSpec, bench: Workbench) -> None:
+        """Look at the task of the briefs to come, while the harness still admits it.
+
+        Called once in a session, and cancelled where the task is not admitted. What it cannot do
+        is no news yet: `propose` meets the same and says so.
+        """
+        ...
+
     async def propose(self, brief: Brief, bench: Workbench) -> Proposal:
         """Answer a brief.
 

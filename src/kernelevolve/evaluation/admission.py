@@ -59,6 +59,13 @@ def _look_closer(context: Context) -> None:
 def _nulls(context: Context, workload: Workload) -> list[Finding]:
     """Kernels that compute nothing and would pass."""
     prepared = context.ready(workload)
+    empty = not any(leaf.elements for leaf in prepared.outputs.leaves)
+    if empty and not (workload.held_out or prepared.mutates_inputs):
+        message = (
+            f"{workload.name}: no output has an element, so that there is nothing to compute; "
+            "use sizes above zero, or move this workload to HELD_OUT"
+        )
+        return [Finding(code="null-nothing", message=message, fatal=True)]
     found = list(nulls.passed(prepared, context.task))
     remembered = [] if found else list(nulls.remembered(prepared, context.task))
     if remembered:

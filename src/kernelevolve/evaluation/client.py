@@ -21,12 +21,15 @@ class Gone(Exception):
 
 
 class Client:
-    """Starts `python -m module`, sends requests from any thread, hands out futures."""
+    """Starts `python -P -m module`, sends requests from any thread, hands out futures.
+
+    Nothing is imported from the folder that the user happens to be in.
+    """
 
     def __init__(self, module: str, first: dict[str, Any] | None = None) -> None:
         ours, theirs = pair()
         self.process = subprocess.Popen(  # noqa: S603
-            [sys.executable, "-m", module, f"--fd={theirs.fileno()}"],
+            [sys.executable, "-P", "-m", module, f"--fd={theirs.fileno()}"],
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
             start_new_session=True,

@@ -121,7 +121,14 @@ class Lane:
     def context(
         self, job: "Asked", *, seed: str, perturb: bool = True, keep: bool = True
     ) -> Context:
-        """The task's context, made at first use; the least recently used one is dropped."""
+        """The task's context, made at first use; the least recently used one is dropped.
+
+        Args:
+            job: names the task.
+            seed: of the pool.
+            perturb: other parameters than those that the task was made with.
+            keep: for the search, whose pool is renewed; else for the final checks on one pool.
+        """
         key = f"{job.task.id}/{job.baseline or ''}/{perturb}/{'' if keep else seed}"
         context = self._contexts.pop(key, None) or Context(
             task=job.task,
@@ -143,6 +150,12 @@ class Lane:
         """A search is not slowed by the compiler's longest mode; what is announced faces it."""
         tuned = (AUTOTUNED,) if "compile" in self.setup.baselines else ()
         return (*self.setup.baselines, *tuned)
+
+    def leave_final_checks(self, but: str) -> None:
+        """Drop their contexts, except those of the pool that the next one shares."""
+        for key, context in list(self._contexts.items()):
+            if key.rpartition("/")[2] not in ("", but):
+                self.drop(context)
 
     def drop(self, context: Context) -> None:
         """Kill its runners."""
@@ -174,7 +187,8 @@ def measure(lane: Lane, body: dict[str, Any], fds: Sequence[int]) -> Evaluation:
     build = Build.model_validate(body["build"])
     asked = Asked(job.task, job.baseline, _blobs(body, fds))
     confirming = job.stage is Stage.CONFIRM
-    seed = job.seed if confirming else job.pool or body["pool_seed"]
+    seed = job.pool or (job.seed if confirming else body["pool_seed"])
+    lane.leave_final_checks(but=seed if confirming else "")
     contexts: list[Context] = []
     sanitized = Build.model_validate(body["sanitized"]) if body["sanitized"] else None
     if sanitized and sanitized.ok:
@@ -200,10 +214,6 @@ def measure(lane: Lane, body: dict[str, Any], fds: Sequence[int]) -> Evaluation:
         for one in contexts:
             lane.drop(one)
         return Evaluation(status=Status.LOST, stage=trial.stage, message=f"harness: {error}")
-    finally:
-        if confirming:
-            for one in contexts:
-                lane.drop(one)
 
 
 def admit(lane: Lane, body: dict[str, Any], fds: Sequence[int]) -> Admission:

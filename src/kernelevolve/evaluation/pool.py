@@ -15,7 +15,7 @@ from kernelevolve.evaluation import inplace
 from kernelevolve.evaluation.answers import Answer, Answers, Outputs, equal
 from kernelevolve.evaluation.blocks import Block, same
 from kernelevolve.evaluation.expected import OracleKind, Reference, Yardstick, is_float
-from kernelevolve.evaluation.layout import PAGE, SIDES, Array, Layout
+from kernelevolve.evaluation.layout import PAGE, SIDES, Array, Layout, Tree
 from kernelevolve.evaluation.processes import Failed, Runner
 from kernelevolve.evaluation.sharing import shared
 from kernelevolve.evaluation.verify import Verifier
@@ -130,9 +130,16 @@ class Preparation:
         for index, content in enumerate(contents):
             ring.part(index, inputs.nbytes)[:] = content
         self._answers.attach(ring, inputs, len(contents))
-        self._answers.native(0)
+        first = self._answers.native(0)
+        touched = not same(ring.part(0, inputs.nbytes), contents[0])
         _refill(ring, contents)
         mutated = tuple(self._ask("mutated")["mutated"])
+        if not (first.layout.leaves or touched or mutated):
+            raise Refused(
+                "outputs-none",
+                f"{self.workload.name}: forward returns {_kind(first.layout.tree)} and no tensor; "
+                "return a tensor, or a tuple, list or dict of tensors",
+            )
         outputs, native, reply, after = self._natives(contents, ring)
         mutates = not all(map(same, after, contents))
         buffers_matter = self._check_repeats(native[0], ring, contents, buffers=bool(mutated))
@@ -276,6 +283,20 @@ def _without_buffers(outputs: Layout) -> Layout:
     tree = outputs.tree["list"][0]
     buffers = len(outputs.tree["list"][1]["dict"])
     return Layout(tree, outputs.leaves[: len(outputs.leaves) - buffers])
+
+
+def _kind(tree: Tree) -> str:
+    """What a value without tensors is, in words."""
+    match tree:
+        case {"value": ["NoneType", _]}:
+            return "None"
+        case {"value": [kind, _]}:
+            return str(kind)
+        case {"dict": pairs}:
+            return f"dict of {', '.join(_kind(value) for _, value in pairs) or 'nothing'}"
+        case {"list": items} | {"tuple": items}:
+            return f"{next(iter(tree))} of {', '.join(map(_kind, items)) or 'nothing'}"
+    return "something unknown"
 
 
 def _refill(ring: Block, contents: Sequence[Array]) -> None:

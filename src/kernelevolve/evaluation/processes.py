@@ -70,7 +70,7 @@ class WarmParent:
     ) -> None:
         ours, theirs = pair()
         preloads = [f"--preload={name}" for name in preload]
-        command = [sys.executable, "-m", "kernelevolve.evaluation.warm"]
+        command = [sys.executable, "-P", "-m", "kernelevolve.evaluation.warm"]
         command += [f"--fd={theirs.fileno()}", f"--role={role}", *preloads]
         self._log = os.memfd_create("warm")
         self._process = subprocess.Popen(  # noqa: S603

@@ -240,7 +240,7 @@ def failure(error: BaseException) -> dict[str, Any]:
     frames = [
         f"  {Path(f.filename).name}:{f.lineno} in {f.name}: {f.line}"
         for f in traceback.extract_tb(error.__traceback__)
-        if not any(own in f.filename for own in OWN_FRAMES)
+        if not f.filename.startswith("<frozen") and not any(own in f.filename for own in OWN_FRAMES)
     ]
     return {
         "kind": kind,

@@ -8,6 +8,8 @@ from kernelevolve.core.errors import ProgrammerError
 from kernelevolve.core.events import Proposed
 from kernelevolve.core.graph import Graph
 from kernelevolve.core.protocols import Programmer, Store, Workbench
+from kernelevolve.core.target import TargetSpec
+from kernelevolve.core.task import Task
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,9 @@ class Replay:
     @cached_property
     def _recorded(self) -> Graph:
         return Graph.fold(self.store.read(self.run))
+
+    async def study(self, task: Task, target: TargetSpec, bench: Workbench) -> None:
+        """See `Programmer`. The recording holds all answers."""
 
     async def propose(self, brief: Brief, bench: Workbench) -> Proposal:
         """See `Programmer`. What failed in the recording fails again, with the same words."""

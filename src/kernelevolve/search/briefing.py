@@ -49,9 +49,12 @@ def remembered(graph: Graph, move: Move, number: int) -> list[Node]:
 
 
 def _tried(graph: Graph) -> tuple[str, ...]:
-    """Plans of all nodes that count; what quarantine took may be tried again from elsewhere."""
-    nodes = (n for n in graph if n.quarantined is None)
-    return tuple(n.proposal.plan for n in nodes if n.proposal and n.proposal.plan)
+    """Plans whose source would be a duplicate, a proven exploit's too: that it was tried, no more.
+
+    What only descends from an exploit may be proposed again from elsewhere.
+    """
+    made = (n.proposal for n in graph if n.proposal)
+    return tuple(p.plan for p in made if p.plan and p.candidate in graph.by_candidate)
 
 
 def without_held_out(task: Task) -> Task:

@@ -2,6 +2,8 @@
 
 import asyncio
 import secrets
+from collections.abc import Awaitable, Callable
+from functools import partial
 
 from kernelevolve.core.candidate import Candidate
 from kernelevolve.core.evaluation import Evaluation, Stage, Status
@@ -9,6 +11,7 @@ from kernelevolve.core.graph import Graph
 from kernelevolve.core.job import Job, Limits
 from kernelevolve.core.protocols import Harness
 
+FinalCheck = Callable[[Candidate], Awaitable[Evaluation]]
 LOST_RETRIES = 2
 """An evaluation that our own machinery lost is repeated this often."""
 
@@ -40,17 +43,24 @@ class Judge:
         spent = first.device_seconds + second.device_seconds
         return worse.model_copy(update={"device_seconds": spent})
 
-    async def __call__(self, candidate: Candidate, stage: Stage) -> Evaluation:
+    def final_check(self) -> FinalCheck:
+        """The verdict on one candidate after another, all of which exist by now.
+
+        They share a pool of secret inputs that is new; which of them each one sees is its own.
+        """
+        return partial(self, stage=Stage.CONFIRM, pool=secrets.token_hex(8))
+
+    async def __call__(self, candidate: Candidate, stage: Stage, pool: str = "") -> Evaluation:
         """The verdict, with the seed that a replay needs."""
         for _ in range(1 + LOST_RETRIES):
-            job = self._job(candidate, stage)
+            job = self._job(candidate, stage, pool)
             async with self._slots:
                 evaluation = await self._harness.evaluate(job)
             if evaluation.status is not Status.LOST:
                 break
         return evaluation.model_copy(update={"seed": evaluation.seed or job.seed})
 
-    def _job(self, candidate: Candidate, stage: Stage) -> Job:
+    def _job(self, candidate: Candidate, stage: Stage, pool: str) -> Job:
         if self._graph.task is None or self._graph.target is None:
             raise ValueError("a run's journal begins with RunStarted")
         return Job(
@@ -59,6 +69,7 @@ class Judge:
             target=self._graph.target,
             stage=stage,
             seed=secrets.token_hex(16),
+            pool=pool,
             limits=self._limits,
             baseline=self._baseline,
         )

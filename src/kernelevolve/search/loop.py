@@ -5,14 +5,13 @@ from dataclasses import dataclass
 from random import Random
 
 from kernelevolve.config import RunConfig
-from kernelevolve.core.evaluation import Stage
 from kernelevolve.core.graph import Graph
 from kernelevolve.core.protocols import Harness, Programmer, SelectionPolicy
 from kernelevolve.search import briefing, confirm, termination
 from kernelevolve.search.bench import Bench, Execute, execute_nothing
 from kernelevolve.search.flight import Flight
 from kernelevolve.search.journal import Journal
-from kernelevolve.search.judge import Judge
+from kernelevolve.search.judge import FinalCheck, Judge
 
 
 @dataclass
@@ -136,15 +135,15 @@ class Search:
     async def _confirm(self) -> None:
         """Check the best until enough have passed; after an interrupt, until one has."""
         tried: set[int] = set()
+        check = self._judge.final_check()
         while due := confirm.due(self.graph, 1 if self._stopping else self.config.confirm, tried):
             for node in due:
                 tried.add(node.number)
-                self._flight.launch(node.number, self._check(node.number))
+                self._flight.launch(node.number, self._check(node.number, check))
             while self._flight and not (self._stopping and confirm.passed(self.graph)):
                 await self._flight.wait(self.poll_seconds)
                 self.journal.follow()
         self._flight.abandon()
 
-    async def _check(self, number: int) -> None:
-        candidate = self.journal.candidate(number)
-        self.journal.confirmed(number, await self._judge(candidate, Stage.CONFIRM))
+    async def _check(self, number: int, check: FinalCheck) -> None:
+        self.journal.confirmed(number, await check(self.journal.candidate(number)))

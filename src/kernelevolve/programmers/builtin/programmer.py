@@ -13,6 +13,7 @@ from typing import Any
 from kernelevolve.core.candidate import Attempt, Brief, Proposal, SourceFile
 from kernelevolve.core.errors import ProgrammerError
 from kernelevolve.core.protocols import Workbench
+from kernelevolve.core.target import TargetSpec
 from kernelevolve.core.task import Task
 from kernelevolve.programmers.builtin.moves import (
     Result,
@@ -40,6 +41,14 @@ class Builtin:
     models: dict[str, Model] = field(default_factory=dict, init=False, repr=False)
     capturing: asyncio.Lock = field(default_factory=asyncio.Lock, init=False, repr=False)
 
+    async def study(self, task: Task, target: TargetSpec, bench: Workbench) -> None:
+        """Capture the task.
+
+        Raises:
+            ProgrammerError: a live module cannot be captured.
+        """
+        await self._model(task, target, bench)
+
     async def propose(self, brief: Brief, bench: Workbench) -> Proposal:
         """Answer a brief.
 
@@ -48,8 +57,7 @@ class Builtin:
         """
         if brief.language != "cpp":
             raise ProgrammerError(f"the built-in programmer writes cpp, not {brief.language}")
-        async with self.capturing:
-            model = await self._model(brief, bench)
+        model = await self._model(brief.task, brief.target, bench)
         if model.traced is None:
             step = Step(Plan(), f"left to the library: {model.message}")
         else:
@@ -71,26 +79,31 @@ class Builtin:
         except Exception as error:  # noqa: BLE001  a gap of the search costs no attempt
             return Step(Plan(), f"the default plan: {said(error)}")
 
-    async def _model(self, brief: Brief, bench: Workbench) -> Model:
-        """The task as captured; kept by the task's content."""
-        task, threads = brief.task, brief.target.threads
-        key = f"{task.id}/{threads}"
-        if key not in self.models:
-            answer: dict[str, Any] = {"captures": [], "messages": [GRADIENTS]}
-            if not task.backward:
-                answer = await _captured(task, bench)
-            if len(self.models) >= KEPT:
-                self.models.pop(next(iter(self.models)))
-            model = model_of(answer.get("source", task.source), answer, threads)
-            if model.traced is None and not task.source:
-                raise ProgrammerError(f"this live module cannot be captured: {model.message}")
-            self.models[key] = model
-        return self.models[key]
+    async def _model(self, task: Task, target: TargetSpec, bench: Workbench) -> Model:
+        """The task as captured; kept by the task's content, and captured by one at a time."""
+        key = f"{task.id}/{target.threads}"
+        async with self.capturing:
+            if key not in self.models:
+                model = await _modelled(task, target.threads, bench)
+                if len(self.models) >= KEPT:
+                    self.models.pop(next(iter(self.models)))
+                self.models[key] = model
+            return self.models[key]
+
+
+async def _modelled(task: Task, threads: int, bench: Workbench) -> Model:
+    answer: dict[str, Any] = {"captures": [], "messages": [GRADIENTS]}
+    if not task.backward:
+        answer = await _captured(task, bench)
+    model = model_of(answer.get("source", task.source), answer, threads)
+    if model.traced is None and not task.source:
+        raise ProgrammerError(f"this live module cannot be captured: {model.message}")
+    return model
 
 
 async def _captured(task: Task, bench: Workbench) -> dict[str, Any]:
     """What `capture` answers; no captures where the task's code ends it."""
-    command, request = [sys.executable, "-m", CAPTURE], _request(task, bench)
+    command, request = [sys.executable, "-P", "-m", CAPTURE], _request(task, bench)
     try:
         found: dict[str, Any] = json.loads(await bench.run(command, json.dumps(request).encode()))
     except (ProgrammerError, ValueError) as error:

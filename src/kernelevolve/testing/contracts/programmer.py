@@ -86,6 +86,20 @@ class ProgrammerContract:
             assert "model.py" in paths
             ast.parse(next(f.text for f in answer.files if f.path == "model.py"))
 
+    def test_study_changes_no_answer(self, programmer: Programmer, brief: Brief) -> None:
+        async def studied() -> Proposal | str:
+            try:
+                await programmer.study(brief.task, brief.target, OpenBench())
+                return await programmer.propose(brief, OpenBench())
+            except ProgrammerError as error:
+                return str(error)
+
+        first, second = self.answer(programmer, brief), asyncio.run(studied())
+        if isinstance(first, Proposal) and isinstance(second, Proposal):
+            assert first.files == second.files
+        else:
+            assert first == second
+
     def test_the_same_brief_gets_the_same_answer(
         self, programmer: Programmer, brief: Brief
     ) -> None:
