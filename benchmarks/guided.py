@@ -28,7 +28,7 @@ from kernelevolve.stores.memory import Memory
 from kernelevolve.wiring import Machine, Parts, policy_of, programmer_of
 
 TASKS = ("gelu_layernorm_residual", "rmsnorm", "groupnorm_swish")
-"""Where one decision alone gains more than 5 % over the default plan; where none does, both kinds of
+"""Where one decision alone gains over 5 % over the default plan; where none does, both kinds of
 search end where they begin."""
 WITHIN = 0.95
 ROUNDS = 3
