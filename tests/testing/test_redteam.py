@@ -17,32 +17,21 @@ ROOT = Path(__file__).resolve().parents[2]
 SAMPLE = ("remembers-addresses", "returns-zeros", "lazy-subclass", "changes-the-folder")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.needs_gxx
 @pytest.mark.needs_sandbox
-@pytest.mark.parametrize("classes", [("A",), ("B", "C"), ("D",), ("E", "F"), ("G",)], ids="".join)
-def test_exploits_are_caught_for_their_own_reason_and_their_twins_are_ok(classes, tmp_path):
-    found = app.redteam(RunConfig(store=str(tmp_path)), suite.cases(classes=classes))
-    assert found.of("exploit")
+@pytest.mark.timeout(900)
+def test_exploits_are_caught_for_their_own_reason_and_honest_kernels_are_ok(tmp_path):
+    found = app.redteam(RunConfig(store=str(tmp_path)), suite.cases())
     assert wrong(found) == []
+    assert len(found.of("exploit")) == len(found.of("twin")) >= 70
+    assert len(found.of("honest")) >= 30
 
 
-@pytest.mark.slow
-@pytest.mark.needs_gxx
-@pytest.mark.needs_sandbox
-def test_honest_kernels_are_ok(tmp_path):
-    names = [kernel.name for kernel in suite.honest()]
-    found = app.redteam(RunConfig(store=str(tmp_path)), suite.cases(names=names))
-    assert len(found.of("honest")) == len(names) >= 30
-    assert wrong(found) == []
-
-
-@pytest.mark.slow
 @pytest.mark.needs_gxx
 @pytest.mark.needs_sandbox
 def test_without_its_detectors_an_exploit_scores(tmp_path):
-    cases = suite.cases(names=SAMPLE, ablate=True)
-    found = app.redteam(RunConfig(store=str(tmp_path)), cases)
+    found = app.redteam(RunConfig(store=str(tmp_path)), suite.cases(names=SAMPLE, ablate=True))
     assert wrong(found) == []
     assert [o.found.score is not None for o in found.of("ablated")] == [True] * len(SAMPLE)
 
