@@ -15,7 +15,8 @@ demo: $(VENV)/.installed
 test: lint types imports sizes tables tests
 
 test-all: lint types imports sizes tables $(VENV)/.installed-dev
-	$(BIN)/pytest --numprocesses 4 --dist worksteal
+	$(BIN)/pytest --numprocesses 4 --dist worksteal -m "not alone"
+	$(BIN)/pytest -m alone
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
@@ -34,7 +35,8 @@ tables: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/render.py --check
 
 tests: $(VENV)/.installed-dev
-	$(BIN)/pytest --numprocesses 4 --dist worksteal -m "not slow"
+	$(BIN)/pytest --numprocesses 4 --dist worksteal -m "not slow and not alone"
+	$(BIN)/pytest -m alone
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

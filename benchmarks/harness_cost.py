@@ -98,6 +98,7 @@ async def judge(rows: int, columns: int, count: int, folder: Path) -> dict[str, 
         "inputs_bytes": rows * columns * 4,
         "candidates": count,
         "ok": sum(e.ok for e in found),
+        "not_ok": [f"{e.status}: {e.message}" for e in found if not e.ok],
         "baselines_us": admission.baselines_us,
         "seconds": ended - began,
         "admission_seconds": admitted - began,
@@ -114,6 +115,7 @@ def main() -> None:
             found = asyncio.run(judge(*size, count, Path(folder)))
         rows.append(found)
         print(size, f"{found['seconds']:.1f} s", f"{found['ok']} ok", found["median_ms"])
+        print(*found["not_ok"], sep="\n")
     write("harness_cost", {"batches": rows})
 
 

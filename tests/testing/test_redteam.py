@@ -15,17 +15,22 @@ from kernelevolve.testing.redteam.record import variant
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLE = ("remembers-addresses", "returns-zeros", "lazy-subclass", "changes-the-folder")
+MOST_DISTURBED = 2
+"""Of nearly 400 verdicts, by whatever else a machine does; they must be right when judged again."""
 
 
-@pytest.mark.long
+@pytest.mark.alone
 @pytest.mark.needs_gxx
 @pytest.mark.needs_sandbox
 @pytest.mark.timeout(900)
 def test_exploits_are_caught_for_their_own_reason_and_honest_kernels_are_ok(tmp_path):
-    found = app.redteam(RunConfig(store=str(tmp_path)), suite.cases())
-    assert wrong(found) == []
+    config = RunConfig(store=str(tmp_path))
+    found = app.redteam(config, suite.cases())
     assert len(found.of("exploit")) == len(found.of("twin")) >= 70
     assert len(found.of("honest")) >= 30
+    disturbed = [o for o in found.outcomes if not o.passed]
+    assert len(disturbed) <= MOST_DISTURBED, wrong(found)
+    assert wrong(app.redteam(config, [o.case for o in disturbed])) == []
 
 
 @pytest.mark.needs_gxx
