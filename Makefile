@@ -1,5 +1,6 @@
 # make demo   install, then optimise a real fused module in about a minute
-# make test   install with development tools, then lint, types, imports, sizes, tables, tests
+# make test   install with development tools, then lint, types, imports, sizes, tables, tests,
+#             and the red-team suite with nothing beside it
 # make test-all   the same with the tests that take long
 
 PYTHON ?= python3
