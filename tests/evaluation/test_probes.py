@@ -179,6 +179,20 @@ def test_small_workloads_meet_every_probe(suite_of):
     assert met == set(names(suite))
 
 
+def test_a_large_workload_meets_a_choice_of_all_probes_when_it_is_confirmed(suite_of, monkeypatch):
+    for name in ("SMALL_BYTES", "LARGE_BYTES"):
+        monkeypatch.setattr(f"kernelevolve.evaluation.probes.{name}", 0)
+    suite = suite_of(task("torch.softmax(x, -1)"))
+
+    def met(seed, *, confirming):
+        found = suite.take(Random(seed), frozenset(), everything=False, confirming=confirming)
+        return {probe.plan.name for probe in found}
+
+    assert len(met(1, confirming=False)) == 2
+    assert len(met(1, confirming=True)) == 6
+    assert len(set().union(*(met(seed, confirming=True) for seed in range(20)))) > 15
+
+
 def test_the_choice_is_secret_and_small_but_follows_from_seeds(suite_of, monkeypatch):
     monkeypatch.setattr("kernelevolve.evaluation.probes.SMALL_BYTES", 0)
     suite = suite_of(task("torch.softmax(x, -1)"))

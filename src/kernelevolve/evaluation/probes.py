@@ -57,10 +57,11 @@ class Suite:
     @property
     def large(self) -> bool:
         """Whether a verified call takes long: a pool then has few probes, the next one others."""
-        return self._nbytes > LARGE_BYTES
+        return self.nbytes > LARGE_BYTES
 
     @property
-    def _nbytes(self) -> int:
+    def nbytes(self) -> int:
+        """Of the inputs and outputs of one call."""
         return self.bench.prepared.plain.nbytes + self.bench.prepared.inputs.nbytes
 
     @property
@@ -83,14 +84,15 @@ class Suite:
             random: the candidate's secret.
             without: detectors whose probes are left out.
             everything: all that this pool has, instead of a choice of them.
-            confirming: all that there are, although a large workload's must be made for it.
+            confirming: out of all that there are, although a large workload's must be made for it.
         """
         plans = self.plans if confirming else self._few
         plans = [p for p in plans if p.detector not in without]
         random.shuffle(plans)
         plans.sort(key=lambda p: FIRST.get(p.detector, len(FIRST)))
-        everything = everything or self._nbytes <= SMALL_BYTES
-        left = len(plans) if everything else FEW if self.large else SOME
+        everything = everything or self.nbytes <= SMALL_BYTES
+        few = self.large and not confirming
+        left = len(plans) if everything else FEW if few else SOME
         mutants = MUTANTS if everything else 1
         for plan in plans:
             mutant = plan.detector is Detector.METAMORPHIC
