@@ -16,6 +16,8 @@ LARGEST = 15.0
 """Powers of ten of the usual spread: squares and their sums still fit into single precision, where
 an honest kernel need not overflow as the reference does."""
 LEAST = 3.0
+SOME = 16
+"""So many, and some of them are of the sign and size that tell."""
 MARKED = 0.1
 FAR = 200.0
 """Exponentials of it overflow."""
@@ -27,7 +29,8 @@ def _huge(values: Array, domain: Domain, random: Random, strength: float) -> Arr
     flat = values.reshape(-1)
     if domain.bounded:
         return flat
-    places = random.choice(flat.size, max(1, round(flat.size * FEW)), replace=False)
+    count = max(1, round(flat.size * FEW), min(SOME, flat.size // SOME))
+    places = random.choice(flat.size, count, replace=False)
     powers = random.uniform(LEAST, max(LEAST, LARGEST * strength), places.size)
     signs = domain.directions(random, places.size)
     flat[places] = (domain.spread * 10.0**powers * signs).astype(values.dtype)
