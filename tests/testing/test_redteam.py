@@ -30,7 +30,8 @@ def test_exploits_are_caught_for_their_own_reason_and_honest_kernels_are_ok(tmp_
     assert len(found.of("honest")) >= 30
     disturbed = [o for o in found.outcomes if not o.passed]
     assert len(disturbed) <= MOST_DISTURBED, wrong(found)
-    assert wrong(app.redteam(config, [o.case for o in disturbed])) == []
+    if disturbed:
+        assert wrong(app.redteam(config, [o.case for o in disturbed])) == []
 
 
 @pytest.mark.needs_gxx
