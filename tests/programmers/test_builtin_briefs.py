@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from kernelevolve.core.candidate import Attempt, Brief, Move, Proposal, SourceFile
+from kernelevolve.core.candidate import Attempt, Brief, Move, Proposal, SourceFile, Tried
 from kernelevolve.core.errors import ProgrammerError
 from kernelevolve.core.evaluation import Diagnosis, Evaluation, Stage, Status
 from kernelevolve.core.target import TargetSpec
@@ -61,6 +61,10 @@ def answer(programmer: Builtin, asked: Brief, data: bytes = b"") -> Proposal:
     return asyncio.run(programmer.propose(asked, Bench(data)))
 
 
+def known(*made: Proposal) -> tuple[Tried, ...]:
+    return tuple(Tried(plan=one.plan) for one in made if one.plan)
+
+
 def attempt(number: int, made: Proposal, score: float) -> Attempt:
     limit = Diagnosis(limit="memory", sentence="waits for memory")
     judged = Evaluation(status=Status.OK, stage=Stage.BENCHMARK, score=score, diagnosis=limit)
@@ -75,10 +79,10 @@ def test_start_change_and_merge_give_new_sources() -> None:
     assert first.plan is not None and not first.fallback
     parent = attempt(1, first, 1.5)
     move = Move(parents=(1,), memory="lineage")
-    second = answer(programmer, brief(task(), move=move, parents=(parent,), tried=(first.plan,)))
+    second = answer(programmer, brief(task(), move=move, parents=(parent,), tried=known(first)))
     assert second.files != first.files and "memory" in second.summary
     both = (parent, attempt(2, second, 1.6))
-    tried = tuple(p.plan for p in (first, second) if p.plan)
+    tried = known(first, second)
     move = Move(parents=(1, 2), memory="merge")
     third = answer(programmer, brief(task(), move=move, parents=both, tried=tried))
     assert third.files not in (first.files, second.files)
@@ -86,8 +90,7 @@ def test_start_change_and_merge_give_new_sources() -> None:
 
 def test_random_plans_are_repeatable() -> None:
     programmer = Builtin(guided=False)
-    known = (answer(programmer, brief(task())).plan or "",)
-    asked = brief(task(), tried=known, seed="3/9")
+    asked = brief(task(), tried=known(answer(programmer, brief(task()))), seed="3/9")
     assert answer(programmer, asked).plan == answer(programmer, asked).plan
 
 

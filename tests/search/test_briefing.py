@@ -97,7 +97,7 @@ def test_the_rest_of_a_brief(journal):
     assert answer.guide == "write C++"
     assert answer.seed == "7/9"
     assert answer.number == 9
-    assert answer.tried == tuple(f"plan {n}" for n in range(1, 9))
+    assert [t.plan for t in answer.tried] == [f"plan {n}" for n in range(1, 9)]
 
 
 def test_the_brief_is_kept_with_the_proposal(journal):

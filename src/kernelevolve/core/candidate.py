@@ -96,6 +96,15 @@ class Attempt(Record):
     """The harness's verdict; held-out workloads are taken out."""
 
 
+class Tried(Record):
+    """A plan that a run already holds."""
+
+    plan: str
+    """The programmer's own notes."""
+    score: float | None = None
+    """What it measured; None where it was not timed or does not count."""
+
+
 class Brief(Record):
     """All that a programmer is told."""
 
@@ -113,8 +122,8 @@ class Brief(Record):
     """The move's parents, in its order."""
     history: tuple[Attempt, ...] = ()
     """Ancestors, siblings or both, as the move's memory says; oldest first."""
-    tried: tuple[str, ...] = ()
-    """Plans that this run already holds, so that none is proposed twice."""
+    tried: tuple[Tried, ...] = ()
+    """Plans that this run already holds, so that none is proposed twice; whatever the memory."""
     hints: tuple[str, ...] = ()
     """What a person asked for while the run goes on."""
     number: int

@@ -3,7 +3,7 @@
 import ast
 from collections.abc import Iterable
 
-from kernelevolve.core.candidate import Attempt, Brief, Move
+from kernelevolve.core.candidate import Attempt, Brief, Move, Tried
 from kernelevolve.core.graph import Graph, Node
 from kernelevolve.core.task import Task
 from kernelevolve.search.journal import Journal
@@ -48,13 +48,17 @@ def remembered(graph: Graph, move: Move, number: int) -> list[Node]:
     return [node for node in shown if node.quarantined is None and node.proposal is not None]
 
 
-def _tried(graph: Graph) -> tuple[str, ...]:
-    """Plans whose source would be a duplicate, a proven exploit's too: that it was tried, no more.
+def _tried(graph: Graph) -> tuple[Tried, ...]:
+    """Plans whose source would be a duplicate, with what they measured.
 
-    What only descends from an exploit may be proposed again from elsewhere.
+    Of a proven exploit only that it was tried. What only descends from one may be proposed again
+    from elsewhere.
     """
-    made = (n.proposal for n in graph if n.proposal)
-    return tuple(p.plan for p in made if p.plan and p.candidate in graph.by_candidate)
+    return tuple(
+        Tried(plan=node.proposal.plan, score=None if node.quarantined else node.score)
+        for node in graph
+        if node.proposal and node.proposal.plan and node.proposal.candidate in graph.by_candidate
+    )
 
 
 def without_held_out(task: Task) -> Task:

@@ -1,7 +1,7 @@
 """From the plans and measurements so far to the next plan.
 
-Guided moves look at what limits a parent and at what its relatives gained or lost; the random
-sampler, for comparison, draws every decision on its own.
+Guided moves look at what limits a parent and at what each decision gained wherever it was
+measured; the random sampler, for comparison, draws every decision on its own.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from functools import lru_cache
 from random import Random
 from typing import Any, NamedTuple
 
+from kernelevolve.programmers.builtin.effects import effects, expected, with_gains
 from kernelevolve.programmers.builtin.emit.contraction_schedule import (
     ContractionSchedule,
     Limit,
@@ -32,6 +33,10 @@ from kernelevolve.programmers.builtin.render import (
 )
 from kernelevolve.programmers.builtin.schedule import Loops, Plan
 
+HOPE = 0.1
+"""What the decision that a limit asks for first is hoped to gain, as a logarithm, untried."""
+FADING = 0.85
+"""How much less is hoped of each decision after it."""
 LOOP_CHOICES: dict[str, tuple[Any, ...]] = {
     "unroll": (1, 2, 4, 8),
     "columns": (1, 2, 4, 8),
@@ -52,7 +57,7 @@ PLAN_CHOICES: dict[str, tuple[Any, ...]] = {
 }
 ORDER: dict[str, tuple[str, ...]] = {
     "memory": ("stream", "huge_pages", "chain_rows", "unroll", "stage", "columns", "prologues"),
-    "cache": ("unroll", "chain_rows", "stage", "columns", "stream", "huge_pages", "width"),
+    "cache": ("unroll", "stream", "chain_rows", "columns", "fast_math", "huge_pages", "stage"),
     "compute": ("fast_math", "chain_rows", "unroll", "stage", "reciprocal", "width", "columns"),
     "overhead": ("unroll", "stage", "huge_pages", "columns", "library", "width", "fast_math"),
 }
@@ -93,10 +98,14 @@ class Step(NamedTuple):
 
 
 def initial_plans(model: Model) -> list[Plan]:
-    """Where a search starts, best guess first; those that give equal sources appear once."""
-    loops = [Loops(), Loops(unroll=4), Loops(stage=False), Loops(width=8)]
-    plans = [Plan(loops=x) for x in loops]
-    plans += [Plan(chains=False), Plan(library=True), Plan(prologues=True), Plan(algebra=False)]
+    """Where a search starts, best guess first; those that give equal sources appear once.
+
+    Products have decisions of their own, without effect where there are none. Of the loops', the
+    two that most often gain are tried apart and together.
+    """
+    plans = [Plan(), Plan(library=True), Plan(chains=False), Plan(prologues=True)]
+    loops = [Loops(stream=True), Loops(unroll=4), Loops(stream=True, unroll=4), Loops(width=8)]
+    plans += [*(Plan(loops=x) for x in loops), Plan(algebra=False)]
     plans = [p.model_copy(update={"parallel": model.threads > 1}) for p in plans]
     seen: dict[str, Plan] = {}
     for plan in plans:
@@ -114,15 +123,15 @@ def fingerprint(model: Model, plan: str) -> str:
 def mutate(
     model: Model,
     parent: Result,
-    relatives: Sequence[Result],
+    measured: Sequence[tuple[Plan, float]],
     tried: Iterable[str],
     rng: Random,
 ) -> Step:
-    """A plan near `parent` whose source is not yet `tried`."""
+    """A plan near `parent` whose source is not yet `tried`; `measured` are plans and scores."""
     known = {fingerprint(model, plan) for plan in tried}
     known.add(fingerprint(model, parent.plan.model_dump_json()))
     last = Step(parent.plan, "nothing new is left")
-    return _first_new(model, _guided(model, parent, relatives, rng), known, last)
+    return _first_new(model, _guided(model, parent, measured, rng), known, last)
 
 
 def draw(model: Model, tried: Iterable[str], rng: Random) -> Step:
@@ -194,15 +203,19 @@ def _cuts(model: Model, plan: Plan) -> list[int]:
 
 
 def _guided(
-    model: Model, parent: Result, relatives: Sequence[Result], rng: Random
+    model: Model, parent: Result, measured: Sequence[tuple[Plan, float]], rng: Random
 ) -> Iterator[Step]:
-    """Near plans: what a relative gained from first, then by what limits the parent."""
+    """What gained elsewhere, together; then near plans, by what they should gain."""
+    gained = effects(measured)
+    better = with_gains(parent.plan, gained)
+    if better != parent.plan:
+        yield Step(better, "what gained in other attempts, together")
     options = list(_near(model, parent))
-    gains = _gains(parent, relatives)
-    ranked = sorted(
-        range(len(options)),
-        key=lambda i: (-gains.get(_decision(parent.plan, options[i].plan), 0.0), i),
-    )
+    worth = [
+        expected(gained, parent.plan, step.plan, HOPE * FADING**place)
+        for place, step in enumerate(options)
+    ]
+    ranked = sorted(range(len(options)), key=lambda i: -worth[i])
     if len(ranked) > 3 and rng.random() < 0.2:
         ranked.insert(0, ranked.pop(rng.randrange(len(ranked))))
     first = [options[i] for i in ranked]
@@ -263,29 +276,3 @@ def _changes(plan: Plan, name: str, choices: dict[str, tuple[Any, ...]]) -> Iter
     for value in choices[name]:
         if value != getattr(plan, name):
             yield plan.model_copy(update={name: value})
-
-
-def _decision(before: Plan, after: Plan) -> str:
-    """What differs between two plans, as text; empty when nothing or too much does."""
-    a, b = _decisions(before), _decisions(after)
-    changed = [f"{k}={b[k]}" for k in b if a.get(k) != b[k]]
-    return changed[0] if len(changed) == 1 else ""
-
-
-def _decisions(plan: Plan) -> dict[str, Any]:
-    flat = plan.model_dump()
-    flat.update(flat.pop("loops"))
-    return flat
-
-
-def _gains(parent: Result, relatives: Sequence[Result]) -> dict[str, float]:
-    """Logarithm of what single decisions gained among relatives, relative to one another."""
-    gains: dict[str, float] = {}
-    scored = [r for r in (parent, *relatives) if r.score]
-    for before in scored:
-        for after in scored:
-            decision = _decision(before.plan, after.plan)
-            if decision and before is not after:
-                gain = math.log((after.score or 1.0) / (before.score or 1.0))
-                gains[decision] = gain if abs(gain) > 0.02 else 0.0
-    return gains

@@ -75,7 +75,7 @@ class Builtin:
 
     def _step(self, model: Model, brief: Brief, rng: Random) -> Step:
         try:
-            return next_step(model, brief, rng) if self.guided else draw(model, brief.tried, rng)
+            return next_step(model, brief, rng) if self.guided else draw(model, _plans(brief), rng)
         except Exception as error:  # noqa: BLE001  a gap of the search costs no attempt
             return Step(Plan(), f"the default plan: {said(error)}")
 
@@ -132,8 +132,7 @@ def next_step(model: Model, brief: Brief, rng: Random) -> Step:
         if fingerprint(model, crossed.model_dump_json()) not in _known(model, brief):
             return Step(crossed, "decisions of two parents together")
     best = max(parents, key=lambda r: r.score or 0.0)
-    relatives = [r for r in map(result_of, brief.history) if r is not None]
-    return mutate(model, best, relatives, brief.tried, rng)
+    return mutate(model, best, _measured(brief), _plans(brief), rng)
 
 
 def _start(model: Model, brief: Brief, rng: Random) -> Step:
@@ -143,20 +142,35 @@ def _start(model: Model, brief: Brief, rng: Random) -> Step:
     for plan in (*plans[first:], *plans[:first]):
         if fingerprint(model, plan.model_dump_json()) not in known:
             return Step(plan, "a first guess")
-    return mutate(model, Result(plans[0], None), (), brief.tried, rng)
+    return mutate(model, Result(plans[0], None), (), _plans(brief), rng)
 
 
 def _known(model: Model, brief: Brief) -> set[str]:
-    return {fingerprint(model, plan) for plan in brief.tried}
+    return {fingerprint(model, plan) for plan in _plans(brief)}
+
+
+def _plans(brief: Brief) -> list[str]:
+    return [tried.plan for tried in brief.tried]
+
+
+def _measured(brief: Brief) -> list[tuple[Plan, float]]:
+    """Plans of this programmer that have a score."""
+    read = ((plan_of(tried.plan), tried.score) for tried in brief.tried)
+    return [(plan, score) for plan, score in read if plan is not None and score]
 
 
 def result_of(attempt: Attempt) -> Result | None:
     """What an earlier attempt of this programmer was and how it did; None for others'."""
-    if attempt.plan is None:
-        return None
-    try:
-        plan = Plan.model_validate_json(attempt.plan)
-    except ValueError:
+    plan = plan_of(attempt.plan)
+    if plan is None:
         return None
     diagnosis = attempt.evaluation.diagnosis
     return Result(plan, attempt.evaluation.score, diagnosis.limit if diagnosis else "unknown")
+
+
+def plan_of(text: str | None) -> Plan | None:
+    """A plan of this programmer; None for others' notes."""
+    try:
+        return None if text is None else Plan.model_validate_json(text)
+    except ValueError:
+        return None
