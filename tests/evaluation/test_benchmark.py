@@ -182,6 +182,7 @@ class Stand:
     lenient: bool = False
     log: list[tuple] = field(default_factory=list)
     slots: tuple = (0, 1, 2)
+    usual_us: float = 0.0
 
     def __post_init__(self):
         self.random = Random(7)
@@ -234,6 +235,14 @@ def test_warming_up_touches_every_slot_and_estimates_a_call(us, own, estimate, l
     assert first == 3
     assert stand.did("widen")[0][0] >= second
     assert least <= second <= least * 5 / 3 + 1
+
+
+def test_what_was_timed_before_is_only_warmed():
+    stand = Stand("eager", [20.0, 21.0, 22.0])
+    samples_of(Stand(), stand)
+    before = len(stand.log)
+    assert benchmark.warm_up(stand, PLAN) == stand.usual_us == 22.0
+    assert [entry[1] for entry in stand.log[before:]] == ["window"]
 
 
 def samples_of(*stands, plan=PLAN, **options):

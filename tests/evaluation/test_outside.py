@@ -13,8 +13,18 @@ from kernelevolve.evaluation.outside import SECONDS, excess
         ([0.009, 0.009], [0.001], 4, False),
         ([0.009, 0.009], [], 1, True),
         ([SECONDS / 2, SECONDS / 2], [-0.01], 1, False),
+        ([0.009] * 4 + [0.001] * 36, [0.001], 1, False),
+        ([0.009] * 10 + [0.001] * 30, [0.001], 1, True),
     ],
-    ids=["twice", "once", "idle threads wait", "never asked", "copies were free"],
+    ids=[
+        "twice",
+        "once",
+        "idle threads wait",
+        "never asked",
+        "copies were free",
+        "a busy machine",
+        "every fourth",
+    ],
 )
 def test_work_between_windows_must_be_the_drivers_own(spent, honest, threads, objects):
     said = excess({"restore": spent}, {"restore": honest}, threads)

@@ -4,6 +4,7 @@ import ctypes
 import fcntl
 import mmap
 import os
+from functools import cached_property
 
 import numpy as np
 
@@ -27,6 +28,11 @@ class Block:
         if self.nbytes >= HUGE_PAGE:
             self._map.madvise(mmap.MADV_HUGEPAGE)
         self.bytes: Array = np.frombuffer(self._map, dtype=np.uint8)
+
+    @cached_property
+    def shadow(self) -> Array:
+        """As much memory of the judge's own, for copies of what lies here; taken when touched."""
+        return np.empty(self.nbytes, np.uint8)
 
     def part(self, index: int, nbytes: int) -> Array:
         """One of several equal parts."""

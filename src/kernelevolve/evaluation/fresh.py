@@ -49,6 +49,11 @@ class Field:
         found: Array = content[self.begin : self.end].view(UNSIGNED[self.size])
         return found
 
+    def among(self, block: Array, rows: Array, places: Array) -> tuple[Array, Array]:
+        """All of a block of contents as elements, and where some places of some rows are."""
+        elements: Array = block.reshape(-1).view(UNSIGNED[self.size])
+        return elements, places + (rows * block.shape[1] + self.begin) // self.size
+
 
 class Crossing:
     """Takes elements at random places from others of the pool's sets."""
@@ -79,19 +84,35 @@ class Crossing:
             found[count] = places % count
         return found
 
-    def cross(self, change: Change, random: Random, *contents: Array) -> None:
-        """Change all of `contents`, which are alike, at the same secret places."""
-        shift, first = random.getrandbits(30), random.randrange(len(self._contents))
-        for other in (*self._contents[first:], *self._contents[:first]):
-            moved = False
-            for field in self._fields:
-                places = (change[field.count] + shift) % field.count
-                values = field.of(other)[places]
-                moved |= not np.array_equal(values, field.of(contents[0])[places])
-                for content in contents:
-                    field.of(content)[places] = values
-            if moved:
-                return
+    def cross(self, change: Change, random: Random, rows: Array, *blocks: Array) -> None:
+        """Change `rows` of all of `blocks`, which are alike, each at its own secret places.
+
+        Where the set that is drawn for a row has there what the row has, the next one is taken.
+        """
+        generator = np.random.default_rng(random.getrandbits(64))
+        shifts = generator.integers(0, 1 << 30, (len(rows), 1))
+        others = generator.integers(0, len(self._contents), len(rows))
+        for _ in self._contents:
+            moved = np.zeros(len(rows), bool)
+            for number in np.unique(others):
+                mine = others == number
+                moved[mine] = self._take(number, change, rows[mine, None], shifts[mine], blocks)
+            rows, shifts = rows[~moved], shifts[~moved]
+            others = (others[~moved] + 1) % len(self._contents)
+
+    def _take(
+        self, number: int, change: Change, rows: Array, shifts: Array, blocks: Sequence[Array]
+    ) -> Array:
+        """Elements of one set into rows; which of the rows are others than before."""
+        moved = np.zeros(len(rows), bool)
+        for field in self._fields:
+            places = (change[field.count] + shifts) % field.count
+            values = field.of(self._contents[number])[places]
+            for block in blocks:
+                elements, where = field.among(block, rows, places)
+                moved |= (values != elements[where]).any(axis=1)
+                elements[where] = values
+        return moved
 
 
 @dataclass
@@ -115,7 +136,8 @@ class Fresh:
         prepared, random = self.bench.prepared, Random(f"{self.bench.seed}/crossing")
         content = prepared.contents[0].copy()
         for _ in range(SHARE):
-            crossing.cross(crossing.prepare(random), random, content)
+            change, row = crossing.prepare(random), np.zeros(1, np.intp)
+            crossing.cross(change, random, row, content.reshape(1, -1))
         try:
             expected = self.expected(content)
         except (Skipped, Failed, Ended, Late, Malformed):

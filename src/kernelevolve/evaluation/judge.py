@@ -6,6 +6,7 @@ with everything that it started, when the process that started it is gone.
 """
 
 import argparse
+import ctypes
 import os
 import queue
 import socket
@@ -29,6 +30,8 @@ from kernelevolve.evaluation.trial import Trial
 from kernelevolve.evaluation.wire import Channel, Closed, Malformed
 
 KEPT_CONTEXTS = 2
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+"""Of `mallopt(3)`."""
 COMPILER = ("torch._dynamo", "torch._inductor.compile_fx")
 COMPILING = {
     "TORCHINDUCTOR_COMPILE_THREADS": "1",
@@ -245,6 +248,7 @@ def main() -> None:
     parser.add_argument("--fd", type=int, required=True)
     channel = Channel(socket.socket(fileno=parser.parse_args().fd), takes_fds=True)
     requests: queue.SimpleQueue[tuple[dict[str, Any], list[int]]] = queue.SimpleQueue()
+    _keep_memory()
     setup = LaneSetup.model_validate(channel.receive().body)
     _step_aside(setup.spec.cores)
     lane = Lane(setup)
@@ -267,6 +271,14 @@ def _listen(
             requests.put(tuple(channel.receive()))  # type: ignore[arg-type]
     lane.end()
     os._exit(0)
+
+
+def _keep_memory() -> None:
+    """Have freed memory used again: asking for it anew, page by page, costs more than most sums."""
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "mallopt"):
+        libc.mallopt(M_MMAP_THRESHOLD, 32 << 20)
+        libc.mallopt(M_TRIM_THRESHOLD, 512 << 20)
 
 
 def _step_aside(cores: Sequence[int]) -> None:

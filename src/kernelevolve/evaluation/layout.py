@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from math import prod
 from typing import Any, Self
 
@@ -86,7 +87,7 @@ class Layout:
     tree: Tree
     leaves: tuple[Leaf, ...]
 
-    @property
+    @cached_property
     def nbytes(self) -> int:
         """Bytes of one block that holds all leaves, in whole pages."""
         end = max((leaf.offset + leaf.span for leaf in self.leaves), default=0)

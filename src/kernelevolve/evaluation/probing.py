@@ -10,6 +10,9 @@ from kernelevolve.evaluation.processes import Failed
 from kernelevolve.evaluation.session import CHANGED, Session
 from kernelevolve.evaluation.verify import Broken
 
+BEHIND = {True: (0, 1, 3, 6), False: (0, 1)}
+"""Calls before the one on the probe, where outputs are compared cheaply and where not."""
+
 
 def verify(session: Session, probe: Probe) -> None:
     """Through the same steps as any other verified call.
@@ -25,17 +28,19 @@ def verify(session: Session, probe: Probe) -> None:
     slot = slots.secret() if probe.base is None else slots.where(probe.base)
     if probe.base is not None and (slot, probe.base) not in session.called:
         session.once(slot)
-    behind, last = session.random.choice((0, 1, 3, 6)), (slot - 1) % len(slots)
+    behind, last = session.random.choice(BEHIND[session.comparison.cheap]), (slot - 1) % len(slots)
+    touched = {slot}
     session.runner.stop()
     slots.part(slot)[:] = probe.content
     if probe.before is not None:
         behind = 1
+        touched.add(last)
         slots.part(last)[:] = probe.before
     try:
         _call(session, probe, slot, slots.part(slot), behind)
     finally:
         session.runner.stop()
-        slots.fill({slot, last})
+        slots.fill(touched)
 
 
 def _alone(session: Session, probe: Probe) -> None:

@@ -29,15 +29,14 @@ from kernelevolve.evaluation.window import Timed, Window
 
 CHANGED = "forward changes its inputs; the reference leaves them as they are"
 UNSETTLED = "an output still changed after forward had returned"
-PAUSE_SECONDS = 0.001
+PAUSE_SECONDS = 1e-3
 POISON_LIMIT = 8 << 20
 CALIBRATIONS = 8
 OVERHEAD_LIMIT = 200e-6
 """Seconds; no machine that can be measured on needs more to ask, answer and stop."""
 COPIED_PER_SECOND = 1e8  # bytes, with the first touch of each page
-AUDITED_SHARE = 0.3
-BUSY = 0.02
-"""More of a window than this in which something else had the core spoils its figures."""
+AUDITED_SHARE = 0.2
+BUSY = 0.02  # of a window in which something else had the core: more spoils its figures
 
 
 @dataclass
@@ -60,6 +59,8 @@ class Session:
     thorough: bool = False
     """Every window's last call is verified, whatever that costs."""
     faults: set[str] = field(default_factory=set)
+    usual_us: float = 0.0
+    """A call's time when it was last measured; 0 before."""
     timed: float = 0.0
     """Seconds of all windows so far."""
     aside: dict[str, list[float]] = field(default_factory=dict)
@@ -142,8 +143,7 @@ class Session:
     def calibrate(self) -> None:
         """What an empty window costs at least, so that nothing is taken off that was worked.
 
-        On a busy machine even the quickest of a few may have waited for a core, and what is taken
-        off in excess looks like a fast kernel: the least that any session ever saw counts.
+        On a busy machine even the quickest of a few may have waited: the least ever seen counts.
         """
         empty = (self._timed(0, 0).took for _ in range(CALIBRATIONS))
         Session.least_overhead = min(Session.least_overhead, *empty)

@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from random import Random
 
+import numpy as np
+
 from kernelevolve.core.task import Tolerance
 from kernelevolve.evaluation.blocks import Block, same
 from kernelevolve.evaluation.fresh import Crossing
@@ -25,8 +27,10 @@ class Slots:
         self._crossing = crossing
         count = len(prepared.contents)
         self._contents = random.sample(range(count), count)
-        self._fresh: dict[int, Array] = {}
-        """Our copies of what lies in slots whose contents are of no set any more."""
+        self._size = prepared.inputs.nbytes
+        self._room = ring.nbytes // self._size
+        self._fresh: set[int] = set()
+        """Slots whose contents are of no set any more; the ring's shadow has copies of them."""
 
     def __len__(self) -> int:
         """How many slots there are."""
@@ -35,7 +39,7 @@ class Slots:
     @property
     def nbytes(self) -> int:
         """Memory of all slots in use."""
-        return len(self) * self._prepared.inputs.nbytes
+        return len(self) * self._size
 
     def content(self, slot: int) -> int | None:
         """Which of the pool's input sets lies in a slot; None for fresh contents."""
@@ -43,8 +47,9 @@ class Slots:
 
     def values(self, slot: int) -> Array:
         """What lies in a slot, or should."""
-        pristine = self._prepared.contents[self._contents[slot]]
-        return self._fresh.get(slot, pristine)
+        if slot in self._fresh:
+            return self._ring.shadow[slot * self._size : (slot + 1) * self._size]
+        return self._prepared.contents[self._contents[slot]]
 
     def where(self, content: int) -> int:
         """In which slot one of the pool's input sets lies, before contents are freshened."""
@@ -68,9 +73,8 @@ class Slots:
     def widen(self, count: int) -> bool:
         """Use that many slots from now on, as far as there is room; whether these are more."""
         before = len(self)
-        room = self._ring.nbytes // max(1, self._prepared.inputs.nbytes)
         sets = range(len(self._prepared.contents))
-        self._contents += self._random.choices(sets, k=max(0, min(count, room) - before))
+        self._contents += self._random.choices(sets, k=max(0, min(count, self._room) - before))
         self.fill(range(before, len(self)))
         return len(self) > before
 
@@ -84,14 +88,18 @@ class Slots:
     def freshen(self, start: int, count: int) -> None:
         """Change the contents of `count` slots from `start`, while the runner stands still."""
         assert self._crossing is not None
-        crossing = self._crossing
-        change = crossing.prepare(self._random)
-        for slot in (number % len(self) for number in range(start, start + count)):
-            times = 1 if slot in self._fresh else AT_FIRST
-            mine = self._fresh[slot] if slot in self._fresh else self.values(slot).copy()
-            self._fresh[slot] = mine
-            for _ in range(times):
-                crossing.cross(change, self._random, mine, self.part(slot))
+        chosen = np.arange(start, start + count) % len(self)
+        new = [slot for slot in chosen.tolist() if slot not in self._fresh]
+        mine, theirs = self._rows(self._ring.shadow), self._rows(self._ring.bytes)
+        for slot in new:
+            mine[slot] = self.values(slot)
+        self._fresh.update(new)
+        change = self._crossing.prepare(self._random)
+        for rows in (chosen, *[np.array(new, np.intp)] * (AT_FIRST - 1)):
+            self._crossing.cross(change, self._random, rows, mine, theirs)
+
+    def _rows(self, memory: Array) -> Array:
+        return memory[: self._room * self._size].reshape(self._room, self._size)
 
     def left_wrong(self, slots: Iterable[int], tolerance: Tolerance) -> str:
         """What is wrong with inputs that the reference changes, in slots called once; or empty."""
@@ -104,4 +112,4 @@ class Slots:
 
     def part(self, slot: int) -> Array:
         """A slot's memory."""
-        return self._ring.part(slot, self._prepared.inputs.nbytes)
+        return self._ring.part(slot, self._size)

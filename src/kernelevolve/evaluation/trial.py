@@ -237,7 +237,7 @@ class Trial:
         self.sessions[prepared.workload.name] = session
         session.attach()
         own = self.belongings[prepared.workload.name] = Belongings(session)
-        session.thorough = self.job.audit == "high"
+        session.thorough = self._thorough
         chosen = suite.take(
             Random(f"{seed}/probes"),
             self.job.without,
