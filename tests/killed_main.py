@@ -1,11 +1,10 @@
 """One session of a run through the command line, meant to be killed: see test_kill_resume.
 
-Everything is as in a run of a user's, but for what it need not wait for: candidates come from a
-recorded run, each after a command in the sandbox, and eager is the only baseline.
+Everything is as in a run of a user's, but that candidates come from a recorded run, each after a
+command in the sandbox.
 """
 
 import os
-from functools import partial
 from pathlib import Path
 
 from kernelevolve import app
@@ -13,7 +12,6 @@ from kernelevolve.cli.main import main
 from kernelevolve.core.candidate import Brief, Proposal
 from kernelevolve.core.protocols import Workbench
 from kernelevolve.programmers.replay import Replay
-from kernelevolve.wiring import Machine
 
 
 class Thinking(Replay):
@@ -28,6 +26,5 @@ def session(words: list[str], said: Path) -> None:
     """Run a command and end with its exit code; its answer is written to a file."""
     with said.open("w") as file:
         os.dup2(file.fileno(), 1)
-    app.Machine = partial(Machine, baselines=("eager",))  # type: ignore[assignment, misc]
     app.programmer_of = lambda config, store: Thinking(store, "recorded")
     raise SystemExit(main([*words, "--json"]))

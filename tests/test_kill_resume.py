@@ -136,7 +136,7 @@ class Run:
         """Begin the run, or go on with it."""
         words = ["resume", "r", "--store", str(self.folder / "store")]
         if "r" not in self.store.runs():
-            short = ["--nodes", str(NODES), "--confirm", "1"]
+            short = ["--nodes", str(NODES), "--confirm", "1", "--eager-only"]
             words = ["optimize", str(self.folder / "task.py"), "--run", "r", *short, *words[2:]]
         process = self._context.Process(target=killed_main.session, args=(words, self.said))
         process.start()

@@ -170,9 +170,10 @@ def replay(run: str, number: int, store: str | None) -> dict[str, object]:
     graph = _graph(kept, run)
     _require_node(graph, run, number)
     recording = Recording.of(run, graph, number, kept)
-    config = stored_config(run, store, {}).model_copy(update={"baseline": None})
+    update = {"baseline": None, "eager_only": True}
+    config = stored_config(run, store, {}).model_copy(update=update)
     parts = Parts.of(config)
-    with Machine(parts, config, kept.get_blob, baselines=("eager",)) as machine:
+    with Machine(parts, config, kept.get_blob) as machine:
         jobs = recording.jobs(parts.target, config.limits)
         again = {stage: machine.evaluate(job) for stage, job in jobs}
     return recording.compared(again)
@@ -215,9 +216,9 @@ def redteam(
     Raises:
         UsageError: the configuration cannot be used.
     """
+    config, blobs = config.model_copy(update={"eager_only": True}), dict[str, bytes]()
     parts = Parts.of(config)
-    blobs: dict[str, bytes] = {}
-    with Machine(parts, config, blobs.__getitem__, baselines=("eager",)) as machine:
+    with Machine(parts, config, blobs.__getitem__) as machine:
         judged = suite.run(machine.harness, parts.target, config.language, wanted, observe)
         return machine.loop.run(judged)
 

@@ -47,6 +47,8 @@ class RunConfig(Record):
     """How many of the best nodes are confirmed at the end."""
     baseline: str | None = None
     """Python file with your own `Model` or `ModelNew`, timed beside eager and torch.compile."""
+    eager_only: bool = False
+    """Leave torch.compile out: done sooner, but the speed-up is over eager alone."""
     inputs: str | None = None
     """File of captured inputs (`torch.save` of a list of tensors), added as a workload."""
     store: str | None = None

@@ -89,13 +89,7 @@ def _target(config: RunConfig) -> TargetSpec:
 class Machine:
     """The harness of one command with the event loop that it lives in."""
 
-    def __init__(
-        self,
-        parts: Parts,
-        config: RunConfig,
-        blobs: Callable[[str], bytes],
-        baselines: tuple[str, ...] = ("eager", "compile"),
-    ) -> None:
+    def __init__(self, parts: Parts, config: RunConfig, blobs: Callable[[str], bytes]) -> None:
         self.parts = parts
         self.baseline = text_of(config.baseline)
         target = registry.load("target", parts.target.vendor)()
@@ -108,7 +102,7 @@ class Machine:
             folder=data_folder(config.store),
             blobs=blobs,
             limits=config.limits,
-            baselines=baselines,
+            baselines=("eager",) if config.eager_only else ("eager", "compile"),
         )
 
     def __enter__(self) -> "Machine":

@@ -54,10 +54,10 @@ def test_help_of_each_flag_is_the_docstring_of_its_field(k: Any) -> None:
     shown = plain(k("optimize", "--help").out)
     for field in PANELS:
         info = RunConfig.model_fields[field]
-        assert f"--{field} " in shown
+        assert f"--{field.replace('_', '-')} " in shown
         assert info.description
         assert info.description in shown
-        if info.default is not None:
+        if info.default not in (None, False):
             assert f"{info.description} [default: {info.default}]" in shown
 
 

@@ -26,6 +26,7 @@ PANELS = {
     "language": WHERE,
     "threads": WHERE,
     "baseline": WHERE,
+    "eager_only": WHERE,
     "inputs": WHERE,
     "programmer": SEARCH,
     "policy": SEARCH,
@@ -43,7 +44,7 @@ PANELS = {
 """Every flag that sets a field of `RunConfig`, and the panel of `--help` that shows it."""
 
 RUN_FLAGS = tuple(PANELS)
-JUDGE_FLAGS = ("target", "language", "threads", "baseline", "inputs", "seed", "store")
+JUDGE_FLAGS = ("target", "language", "threads", "baseline", "eager_only", "inputs", "seed", "store")
 
 NESTED = {"policy": "policy_options", "programmer": "programmer_options", "limits": "limits"}
 """First part of a `--set` key to the field of `RunConfig` that it fills."""
@@ -125,9 +126,9 @@ def _parameter(name: str, kind: object, option: object, default: object) -> insp
 def _flag(field: str) -> inspect.Parameter:
     info = RunConfig.model_fields[field]
     kind = next((k for k in get_args(info.annotation) if k is not type(None)), info.annotation)
-    default = "" if info.default is None else f" [dim]\\[default: {info.default}][/dim]"
+    default = "" if info.default in (None, False) else f" [dim]\\[default: {info.default}][/dim]"
     option = typer.Option(
-        "--" + field,
+        "--" + field.replace("_", "-"),
         help=escape(info.description or "") + default,
         rich_help_panel=PANELS[field],
         metavar="FILE" if field in ("baseline", "inputs") else None,

@@ -92,7 +92,7 @@ def _commands(
         again = shell("kernelevolve", "evaluate", asked.file, model, *judged, "--stage", "confirm")
         rows.append(("measure again", again))
     if asked.file:
-        flags = _flags(config, (*SEARCHED, "baseline", "inputs"))
+        flags = _flags(config, (*SEARCHED, "baseline", "eager_only", "inputs"))
         seed = ("--seed", str(config.seed))
         rows.append(("reproduce", shell("kernelevolve", "optimize", asked.file, *flags, *seed)))
     if best:
@@ -121,7 +121,8 @@ def _flags(config: RunConfig, fields: Sequence[str]) -> list[str]:
     for field in fields:
         value = getattr(config, field)
         if value != RunConfig.model_fields[field].default:
-            words += [f"--{field}", str(value)]
+            flag = "--" + field.replace("_", "-")
+            words += [flag] if value is True else [flag, str(value)]
     for prefix in ("policy", "programmer"):
         for key, value in getattr(config, f"{prefix}_options").items():
             words += ["--set", f"{prefix}.{key}={value}"] if "policy" in fields else []
