@@ -2,6 +2,7 @@ from dataclasses import dataclass, field, replace
 from itertools import repeat
 from random import Random
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -85,12 +86,13 @@ def test_diagnosis_names_the_binding_limit(work, us, limit):
     assert "µs" in found.sentence
 
 
-def record(candidate, baselines, noise):
+def record(candidate, baselines, noise, *, final=False):
     workload = Workload(name="small", held_out=True)
     return benchmark.timing(
         SimpleNamespace(prepared=SimpleNamespace(workload=workload)),
         candidate,
         baselines,
+        final=final,
         warm=True,
         setup_us=5.0,
         first_us=6.0,
@@ -119,6 +121,27 @@ def test_the_record_of_a_workload(monkeypatch):
 def test_an_interval_wider_than_the_noise_stays_as_it_is():
     found = record([100.0, 200.0], {"eager": [300.0, 300.0]}, noise=0.1)
     assert (found.low, found.speedup, found.high) == (1.5, 2.0, 3.0)
+
+
+def test_a_final_figure_that_is_hardly_known_is_its_low_end():
+    ours, theirs = [100.0, 200.0], {"eager": [300.0, 300.0], "compile": [600.0, 600.0]}
+    found = record(ours, theirs, noise=0.1, final=True)
+    assert (found.low, found.speedup, found.high) == (1.5, 1.5, 3.0)
+    assert (found.speedup_over("eager"), found.speedup_over("compile")) == (1.5, 3.0)
+    steady = record([100.0, 101.0], theirs, noise=0.1, final=True)
+    assert steady.low < steady.speedup < steady.high
+
+
+def test_a_figure_that_is_hardly_known_is_measured_again(monkeypatch):
+    def samples(*ours):
+        return Samples({"candidate": list(ours), "eager": [300.0] * len(ours)}, {})
+
+    rough, rougher, steady = samples(50, 200), samples(50, 400), samples(100, 101)
+    for given, expected in (
+        ([steady, rough], steady), ([rough, steady], steady), ([rougher, rough, rougher], rough),
+    ):  # fmt: skip
+        monkeypatch.setattr(benchmark, "measure", Mock(side_effect=given))
+        assert benchmark.measure_steadily({}, PLAN) is expected
 
 
 def test_resampling_draws_every_round_of_both_sides():

@@ -63,7 +63,7 @@ class Timing(Record):
     baselines_us: dict[str, tuple[float, ...]]
     """The same for each baseline: `eager`, `compile` …"""
     speedup: float
-    """Best baseline's time over the candidate's."""
+    """Best baseline's time over the candidate's; `low` in a final check that cannot tell better."""
     low: float
     """Lower end of the 95 % confidence interval of `speedup`."""
     high: float
@@ -92,7 +92,7 @@ class Timing(Record):
     def speedup_over(self, baseline: str) -> float | None:
         """Speed-up over one baseline, or None where it was not measured."""
         samples = self.baselines_us.get(baseline)
-        return median(samples) / self.median_us if samples else None
+        return self.speedup * median(samples) / self.baseline_us if samples else None
 
 
 class ErrorReport(Record):

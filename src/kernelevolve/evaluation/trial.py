@@ -318,7 +318,7 @@ class Trial:
         session.aside.clear()
         if self._confirming:
             twice = {**subjects, benchmark.AGAIN: rivals["eager"]}
-            samples = benchmark.measure(twice, benchmark.CONFIRM)
+            samples = benchmark.measure_steadily(twice, benchmark.CONFIRM)
             noise = benchmark.noise(samples.us)
             baselines = {k: tuple(samples.us[k]) for k in rivals}
         else:
@@ -340,13 +340,13 @@ class Trial:
             share = f"{samples.busy} of {total} windows"
             self.remarks.append(f"{workload.name}: other processes had the core in {share}")
         grown = runner.memory()[1] - self.resident - session.slots.nbytes - session.outbox.nbytes
-        cache = self.job.target.last_level_cache
         return benchmark.timing(
             session,
             samples.us["candidate"],
             baselines,
+            final=self._confirming,
             noise=noise,
-            warm=session.slots.nbytes <= cache,
+            warm=session.slots.nbytes <= self.job.target.last_level_cache,
             setup_us=self.setup_us[workload.name],
             first_us=self.first_us[workload.name],
             memory=max(0, grown),

@@ -37,12 +37,17 @@ class Cpu:
         )
 
     def environment(self, spec: TargetSpec) -> Mapping[str, str]:
-        """Thread counts that match the lane's cores, and waiting threads that do not spin."""
+        """Thread counts that match the lane's cores, waiting threads that do not spin, no GPUs.
+
+        A process that has seen a GPU cannot be forked and compile, which needs no GPU here.
+        """
         threads = str(spec.threads)
         return {
             "OMP_NUM_THREADS": threads,
             "MKL_NUM_THREADS": threads,
             "OMP_WAIT_POLICY": "passive",
+            "CUDA_VISIBLE_DEVICES": "",
+            "HIP_VISIBLE_DEVICES": "",
         }
 
     def clock(self, spec: TargetSpec) -> Clock:
