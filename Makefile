@@ -1,23 +1,25 @@
 # make demo   install, then optimise a real fused module in about a minute
 # make test   install with development tools, then lint, types, imports, sizes, tables, tests,
 #             and the red-team suite with nothing beside it
-# make test-all   the same with the tests that take long
+# make test-slow  the tests that make test leaves out for their time
+# make test-all   both
 
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test test-all lint types imports sizes tables tests clean
+.PHONY: demo test test-slow test-all lint types imports sizes tables tests clean
 
 demo: $(VENV)/.installed
 	$(BIN)/kernelevolve optimize examples/gelu_layernorm_residual.py --minutes 1
 
 test: lint types imports sizes tables tests
 
-test-all: lint types imports sizes tables $(VENV)/.installed-dev
-	$(BIN)/pytest --numprocesses 4 --dist worksteal -m "not alone"
-	$(BIN)/pytest -m alone
+test-slow: $(VENV)/.installed-dev
+	$(BIN)/pytest --numprocesses 4 --dist worksteal -m "slow and not alone"
+
+test-all: test test-slow
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

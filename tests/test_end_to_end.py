@@ -17,6 +17,7 @@ pytestmark = [
     pytest.mark.timeout(300),
 ]
 
+SLOW = pytest.mark.slow
 UNSEEN = '''
 import torch
 import torch.nn as nn
@@ -74,15 +75,20 @@ def command(*words: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(line, capture_output=True, text=True, check=False, timeout=280)
 
 
-def test_an_unseen_kernelbench_file_ends_confirmed_and_exports_itself(tmp_path: Path) -> None:
+@pytest.mark.parametrize("baselines", [["--eager-only"], pytest.param([], marks=SLOW)])
+def test_an_unseen_kernelbench_file_ends_confirmed_and_exports_itself(
+    baselines: list[str], tmp_path: Path
+) -> None:
     task, store = tmp_path / "unseen.py", tmp_path / "store"
     task.write_text(UNSEEN)
-    done = command("optimize", task, "--nodes", "4", "--confirm", "1", "--store", store, "--json")
+    short = ["--nodes", "4", "--confirm", "1", *baselines]
+    done = command("optimize", task, *short, "--store", store, "--json")
     assert done.returncode == 0, done.stderr
     summary = json.loads(done.stdout)
     assert summary["best"]["confirmed"]
     assert summary["fidelity"] == "measured"
     assert not summary["best"]["fallback"]
+    assert ("compile" in summary["best"]["speedup_over"]) == (not baselines)
     assert all(Path(file).exists() for file in summary["best"]["files"])
 
     shown = json.loads(command("show", summary["run"], "--store", store, "--json").stdout)
@@ -98,7 +104,9 @@ def test_an_unseen_kernelbench_file_ends_confirmed_and_exports_itself(tmp_path: 
     assert verified.returncode == 0, verified.stdout + verified.stderr
 
 
-@pytest.mark.parametrize("name", BAD)
+@pytest.mark.parametrize(
+    "name", ["crashing", *(pytest.param(name, marks=SLOW) for name in ("wrong", "endless"))]
+)
 def test_a_bad_kernel_is_one_line_and_exit_code_one(name: str, tmp_path: Path) -> None:
     body, says = BAD[name]
     task, kernel = tmp_path / "task.py", tmp_path / "kernel.py"
@@ -114,6 +122,7 @@ def test_a_bad_kernel_is_one_line_and_exit_code_one(name: str, tmp_path: Path) -
     assert says in verdict[0]
 
 
+@SLOW
 def test_a_live_module_is_optimised_from_python(tmp_path: Path) -> None:
     torch.manual_seed(0)
     live = torch.nn.Sequential(torch.nn.LayerNorm(48), torch.nn.Linear(48, 24), torch.nn.GELU())

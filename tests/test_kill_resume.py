@@ -20,7 +20,7 @@ from kernelevolve.stores.sqlite import Sqlite
 from kernelevolve.taskfile import parse
 from tests import killed_main
 
-pytestmark = [pytest.mark.needs_gxx, pytest.mark.needs_sandbox, pytest.mark.long]
+pytestmark = [pytest.mark.needs_gxx, pytest.mark.needs_sandbox, pytest.mark.long, pytest.mark.slow]
 
 EARLY, MIDWAY, LATE = 8, 10, 2
 """Kills while a session starts, while nodes are judged, and in the final check."""

@@ -118,6 +118,7 @@ def test_what_was_never_judged_cannot_be_replayed(run: Run) -> None:
         app.replay("run", 9, run.store)
 
 
+@pytest.mark.slow
 @pytest.mark.needs_gxx
 @pytest.mark.needs_sandbox
 @pytest.mark.long

@@ -140,28 +140,15 @@ def probe(bare: Path, folder: Path, *checks: str) -> dict[str, str]:
     return found
 
 
-@pytest.fixture(scope="session")
-def general(bare: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    folder = tmp_path_factory.mktemp("general")
-    export(folder)
-    return probe(bare, folder)
+def test_with_held_out_sizes(bare: Path, tmp_path: Path) -> None:
+    export(tmp_path)
+    assert probe(bare, tmp_path) == dict.fromkeys(CHECKS, "")
 
 
-@pytest.fixture(scope="session")
-def exact(bare: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    folder = tmp_path_factory.mktemp("exact")
-    export(folder, "small", "large")
-    return probe(bare, folder, *SHAPES)
-
-
-@pytest.mark.parametrize("check", CHECKS)
-def test_with_held_out_sizes(general: dict[str, str], check: str) -> None:
-    assert general[check] == "", general[check]
-
-
-@pytest.mark.parametrize("check", SHAPES)
-def test_without_held_out_sizes(exact: dict[str, str], check: str) -> None:
-    assert exact[check] == "", exact[check]
+@pytest.mark.slow
+def test_without_held_out_sizes(bare: Path, tmp_path: Path) -> None:
+    export(tmp_path, "small", "large")
+    assert probe(bare, tmp_path, *SHAPES) == dict.fromkeys(SHAPES, "")
 
 
 def verify(bare: Path, folder: Path, *flags: str) -> tuple[int, dict[str, Any]]:
@@ -181,6 +168,7 @@ def test_verify_passes_a_right_kernel(bare: Path, tmp_path: Path) -> None:
     assert all(w["median_us"]["drop-in"] > 0 for w in report["workloads"])
 
 
+@pytest.mark.slow
 def test_verify_catches_a_wrong_kernel(bare: Path, tmp_path: Path) -> None:
     export(tmp_path, kernel=KERNEL.replace("? v : 0", "? v : 1e-3f"))
     done = run(bare, tmp_path, "verify.py", "--quick", "--seconds", "0.1")
@@ -188,6 +176,7 @@ def test_verify_catches_a_wrong_kernel(bare: Path, tmp_path: Path) -> None:
     assert "WRONG: its error is" in done.stdout
 
 
+@pytest.mark.slow
 def test_without_a_compiler_the_reference_runs(bare: Path, tmp_path: Path) -> None:
     export(tmp_path, kernel="this is not C++")
     code, report = verify(bare, tmp_path, "--quick")

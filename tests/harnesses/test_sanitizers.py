@@ -10,6 +10,7 @@ pytestmark = [
     pytest.mark.needs_gxx,
     pytest.mark.needs_sandbox,
     pytest.mark.skipif(not sanitize.preloaded(), reason=f"libasan is missing: {sanitize.INSTALL}"),
+    pytest.mark.slow,
 ]
 TASK = """
 class Model(nn.Module):

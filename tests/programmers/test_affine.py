@@ -49,6 +49,7 @@ def get_inputs(): return [torch.randn(2, 3, 7, 7)]
 PLAIN = HEAD + BLOCK.replace("RESULT", "torch.relu(self.norm(y))")
 
 
+@pytest.mark.slow
 @pytest.mark.needs_gxx
 def test_every_linear_layer_takes_its_norm_in(check: Check) -> None:
     made = check(LAYERS, SIZES, [{"n": 1, "c": 5, "h": 7, "o": 6}], mode="eval")

@@ -64,6 +64,7 @@ def passed(made: Rendered) -> set[str]:
     return {a.id for c in calls for a in c.args if isinstance(a, ast.Name)}
 
 
+@pytest.mark.slow
 @pytest.mark.needs_gxx
 def test_forward_reads_what_prepare_made_of_weights(check: Check) -> None:
     made = check(WEIGHTS, SIZES, [{"n": 5, "d": 19, "k": 7}])

@@ -164,6 +164,7 @@ def test_columns_scans_views_and_integers(check: Check) -> None:
     assert not made.fallback and not made.message
 
 
+@pytest.mark.slow
 def test_attention_written_op_by_op(check: Check) -> None:
     made = check(ATTENTION, SMALL, [{"b": 3, "t": 5, "d": 21, "heads": 3}], optimised=True)
     assert not made.fallback and not made.message and not made.algebraic
@@ -180,6 +181,7 @@ def test_library_calls_stay_in_forward(check: Check) -> None:
     assert not made.fallback and "convolution" in made.message
 
 
+@pytest.mark.slow
 def test_other_dtypes(check: Check) -> None:
     assert not check(HALF, SEEN, UNSEEN, optimised=True).fallback
 
@@ -188,6 +190,7 @@ def test_float64(check: Check) -> None:
     assert not check(DOUBLE, SEEN, UNSEEN).fallback
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "plan",
     [
@@ -228,6 +231,7 @@ def random_expression(rng: Random, depth: int) -> str:
     return rng.choice(REDUCE).format(f"({random_expression(rng, depth - 1)} + x)")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(2))
 def test_random_graphs(check: Check, seed: int) -> None:
     rng = Random(seed)

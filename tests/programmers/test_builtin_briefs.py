@@ -73,8 +73,15 @@ def attempt(number: int, made: Proposal, score: float) -> Attempt:
     )
 
 
-def test_start_change_and_merge_give_new_sources() -> None:
+@pytest.fixture(scope="module")
+def models() -> dict[str, Any]:
+    """What was captured once, for programmers that are asked of the same task."""
+    return {}
+
+
+def test_start_change_and_merge_give_new_sources(models: dict[str, Any]) -> None:
     programmer = Builtin()
+    programmer.models = models
     first = answer(programmer, brief(task()))
     assert first.plan is not None and not first.fallback
     parent = attempt(1, first, 1.5)
@@ -88,8 +95,9 @@ def test_start_change_and_merge_give_new_sources() -> None:
     assert third.files not in (first.files, second.files)
 
 
-def test_random_plans_are_repeatable() -> None:
+def test_random_plans_are_repeatable(models: dict[str, Any]) -> None:
     programmer = Builtin(guided=False)
+    programmer.models = models
     asked = brief(task(), tried=known(answer(programmer, brief(task()))), seed="3/9")
     assert answer(programmer, asked).plan == answer(programmer, asked).plan
 
@@ -115,6 +123,7 @@ class Shifted(torch.nn.Module):
         return torch.nn.functional.gelu(x + self.by)
 
 
+@pytest.mark.slow
 @pytest.mark.needs_gxx
 def test_an_exported_program_keeps_its_state(tmp_path: Path) -> None:
     tail = Shifted(torch.tensor([0.5] * 39 + [2.0]))

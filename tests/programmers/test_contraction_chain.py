@@ -142,6 +142,7 @@ def four() -> tuple[Size, Size, Size, Size]:
     return s[0], s[1], s[2], s[3]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["default", "whole", "threads"])
 def test_attention(kind: str, tmp_path: Path) -> None:
     stages = attention(*four())

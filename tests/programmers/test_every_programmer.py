@@ -15,13 +15,14 @@ def recording() -> Memory:
     return store
 
 
-class TestEveryProgrammer(ProgrammerContract):
-    @pytest.fixture(params=registry.names("programmer"))
-    def programmer(self, request):
-        plugin = registry.load("programmer", request.param)
-        needs = {f.name for f in fields(plugin)} if is_dataclass(plugin) else set()
-        return plugin(store=recording(), run="run") if {"store", "run"} <= needs else plugin()
+@pytest.fixture(params=registry.names("programmer"), scope="module")
+def programmer(request):
+    plugin = registry.load("programmer", request.param)
+    needs = {f.name for f in fields(plugin)} if is_dataclass(plugin) else set()
+    return plugin(store=recording(), run="run") if {"store", "run"} <= needs else plugin()
 
+
+class TestEveryProgrammer(ProgrammerContract):
     @pytest.fixture
     def brief(self):
         return BRIEF

@@ -47,6 +47,7 @@ def eager(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     torch.set_num_threads(before)
 
 
+@pytest.mark.slow
 @pytest.mark.needs_gxx
 @pytest.mark.usefixtures("eager")
 @pytest.mark.parametrize(

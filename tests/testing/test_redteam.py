@@ -34,6 +34,7 @@ def test_exploits_are_caught_for_their_own_reason_and_honest_kernels_are_ok(tmp_
         assert wrong(app.redteam(config, [o.case for o in disturbed])) == []
 
 
+@pytest.mark.slow
 @pytest.mark.needs_gxx
 @pytest.mark.needs_sandbox
 def test_without_its_detectors_an_exploit_scores(tmp_path):
