@@ -67,13 +67,22 @@ def candidate(n: int) -> Candidate:
     return Candidate(language="cpp", files=files)
 
 
-async def judge(rows: int, columns: int, count: int, folder: Path) -> dict[str, object]:
-    """Admit the task and judge `count` kernels, two at a time."""
-    config = RunConfig(workers=2)
+BESIDE = ("build", "windows", "wait", "lease")
+"""Stages that are not judging: compiling, timing, and queues behind other candidates."""
+BATCHES = ((512, 1024, 100, 2), (512, 1024, 16, 1), (2048, 2048, 16, 1))
+"""Rows, columns, candidates, workers. Where two candidates are at work, one is compiled while the
+other is judged; what judging itself costs is seen with one."""
+
+
+async def judge(
+    rows: int, columns: int, count: int, workers: int, folder: Path
+) -> dict[str, object]:
+    """Admit the task and judge `count` kernels, as many at a time as there are workers."""
+    config = RunConfig(workers=workers)
     target = Parts.of(config).target
     task = taskfile.parse("softmax", TASK.format(rows=rows, columns=columns))
     harness = LocalHarness(
-        spec=target, language="cpp", workers=2, folder=folder, blobs=dict().__getitem__,
+        spec=target, language="cpp", workers=workers, folder=folder, blobs=dict().__getitem__,
         limits=config.limits,
     )  # fmt: skip
     lanes = asyncio.Semaphore(harness.slots)
@@ -97,11 +106,15 @@ async def judge(rows: int, columns: int, count: int, folder: Path) -> dict[str, 
     return {
         "inputs_bytes": rows * columns * 4,
         "candidates": count,
+        "workers": workers,
         "ok": sum(e.ok for e in found),
         "not_ok": [f"{e.status}: {e.message}" for e in found if not e.ok],
         "baselines_us": admission.baselines_us,
         "seconds": ended - began,
         "admission_seconds": admitted - began,
+        "judging_ms": [
+            sum(ms for stage, ms in e.stages_ms.items() if stage not in BESIDE) for e in found
+        ],
         "scores": [e.score for e in found],
         "stages_ms": {s: [e.stages_ms.get(s, 0.0) for e in found] for s in sorted(stages)},
         "median_ms": {s: median(e.stages_ms.get(s, 0.0) for e in found) for s in sorted(stages)},
@@ -110,11 +123,12 @@ async def judge(rows: int, columns: int, count: int, folder: Path) -> dict[str, 
 
 def main() -> None:
     rows = []
-    for size, count in (((512, 1024), 100), ((2048, 2048), 12)):
+    for batch in BATCHES:
         with tempfile.TemporaryDirectory() as folder:
-            found = asyncio.run(judge(*size, count, Path(folder)))
+            found = asyncio.run(judge(*batch, Path(folder)))
         rows.append(found)
-        print(size, f"{found['seconds']:.1f} s", f"{found['ok']} ok", found["median_ms"])
+        print(batch, f"{found['seconds']:.1f} s", f"{found['ok']} ok", found["median_ms"])
+        print("judging", median(found["judging_ms"]), "ms")
         print(*found["not_ok"], sep="\n")
     write("harness_cost", {"batches": rows})
 

@@ -115,8 +115,11 @@ def harness_cost(result: dict[str, Any]) -> str:
     for batch in result["batches"]:
         stages = ", ".join(f"{n} {ms:.0f}" for n, ms in batch["median_ms"].items() if ms >= 0.5)
         size = f"{batch['inputs_bytes'] / (1 << 20):.0f} MiB"
-        rows.append([size, str(batch["candidates"]), f"{batch['seconds']:.1f}", stages])
-    head = ["inputs", "candidates", "seconds in all, baselines included", "median ms by stage"]
+        count, workers = str(batch["candidates"]), str(batch["workers"])
+        judging = f"{median(batch['judging_ms']):.0f}"
+        rows.append([size, count, workers, f"{batch['seconds']:.1f}", judging, stages])
+    head = ["inputs", "candidates", "workers", "seconds in all, baselines included"]
+    head += ["judging, median ms", "median ms by stage"]
     return table(head, rows) + "\n" + conditions(result)
 
 

@@ -3,10 +3,11 @@ import signal
 import subprocess
 import sys
 from contextlib import suppress
+from functools import partial
 
 import pytest
 
-from kernelevolve.evaluation.cgroup import Group
+from kernelevolve.evaluation.cgroup import Group, enter
 
 HOG = "kept = []\nwhile True: kept.append(bytearray(1 << 20))"
 BOMB = """
@@ -30,12 +31,9 @@ def group():
 
 
 def run(group: Group, code: str) -> tuple[int, str]:
-    def enter() -> None:
-        group.add(os.getpid())
-
     process = subprocess.Popen(
         [sys.executable, "-c", code],
-        preexec_fn=enter,
+        preexec_fn=partial(enter, group.doors),
         start_new_session=True,
         stdout=subprocess.PIPE,
         text=True,

@@ -19,7 +19,7 @@ from typing import Any
 
 from kernelevolve.core.job import Limits
 from kernelevolve.evaluation import sandbox
-from kernelevolve.evaluation.cgroup import Group, usage
+from kernelevolve.evaluation.cgroup import Group, enter, usage
 from kernelevolve.evaluation.sandbox import Walls
 from kernelevolve.evaluation.tree import descendants
 from kernelevolve.evaluation.warm import restrict
@@ -79,8 +79,8 @@ class Builder:
         if os.getuid():
             command = ["sh", "-c", BOUNDED, str(limits.processes), *command]
 
-        def enter() -> None:
-            group.add(os.getpid())
+        def begin() -> None:
+            enter(group.doors)
             restrict(limits, int(limits.build_seconds * 4) + 1)
 
         with sandbox.filtered() as fds:
@@ -93,7 +93,7 @@ class Builder:
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
-                preexec_fn=enter,
+                preexec_fn=begin,
                 pass_fds=fds,
             )
         deadline = time.monotonic() + limits.build_seconds

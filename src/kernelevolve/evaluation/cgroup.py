@@ -28,6 +28,8 @@ class Group:
         values = {"pids": processes, "memory": memory_bytes}
         self.bounds: frozenset[str] = frozenset()
         self._folders: list[Path] = []
+        self.doors: list[int] = []
+        """Descriptors for `enter`."""
         for root in _roots():
             _sweep(root)
             self._make(root / f"{PREFIX}{os.getpid()}{name}", values)
@@ -36,9 +38,11 @@ class Group:
         with suppress(OSError):
             folder.mkdir()
         held = {kind for kind, value in values.items() if _set(folder, kind, value)}
-        if held - self.bounds:
+        door = _door(folder)
+        if held - self.bounds and door is not None:
             self.bounds |= held
             self._folders.append(folder)
+            self.doors.append(door)
         else:
             with suppress(OSError):
                 folder.rmdir()
@@ -49,14 +53,10 @@ class Group:
             _set(folder, "pids", processes)
             _set(folder, "memory", memory_bytes)
 
-    def add(self, pid: int) -> None:
-        """Everything that this process starts from now on counts."""
-        for folder in self._folders:
-            with suppress(OSError):
-                (folder / "cgroup.procs").write_text(str(pid))
-
     def close(self) -> None:
         """Remove the folders; members that were killed may take a moment to be gone."""
+        while self.doors:
+            os.close(self.doors.pop())
         deadline = time.monotonic() + CLOSE_SECONDS
         for folder in self._folders:
             while folder.exists() and time.monotonic() < deadline:
@@ -64,6 +64,27 @@ class Group:
                     folder.rmdir()
                     break
                 time.sleep(0.005)
+
+
+def enter(doors: Sequence[int]) -> None:
+    """Make the calling process, and everything that it starts from now on, a member.
+
+    It has one thread, and moves itself: to move another, the kernel halts all forks for ten
+    milliseconds.
+
+    Raises:
+        OSError: it is not let in.
+    """
+    for door in doors:
+        os.write(door, b"0")
+
+
+def _door(folder: Path) -> int | None:
+    """Where a process writes itself in; None where it cannot."""
+    for name in ("tasks", "cgroup.procs"):
+        with suppress(OSError):
+            return os.open(folder / name, os.O_WRONLY | os.O_CLOEXEC)
+    return None
 
 
 def usage(pids: Sequence[int]) -> tuple[int, int]:

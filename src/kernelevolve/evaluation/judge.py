@@ -95,16 +95,14 @@ class Lane:
         hidden = self.setup.builds
         parent = self._parents["candidate"]
         self.group.limit(limits.processes, limits.memory_bytes)
-        return self._bounded(parent.fork(limits, build.folder, hidden, cpu, watched=self._watches))
+        doors = self.group.doors
+        runner = parent.fork(limits, build.folder, hidden, cpu, doors, watched=self._watches)
+        runner.go()
+        return runner
 
     @property
     def _watches(self) -> bool:
         return not self.group.bounds >= {"pids", "memory"}
-
-    def _bounded(self, runner: Runner) -> Runner:
-        self.group.add(runner.init)
-        runner.go()
-        return runner
 
     def sanitizing(self) -> WarmParent:
         """Started when it is first wanted; it takes seconds to be ready."""
@@ -116,10 +114,10 @@ class Lane:
         """A runner whose native code is built with sanitizers."""
         cpu = int(400 * limits.run_seconds) * self.setup.spec.threads
         hidden, parent = self.setup.builds, self.sanitizing()
-        watched = self._watches
-        return self._bounded(
-            parent.fork(limits, build.folder, hidden, cpu, watched=watched, space=False)
-        )
+        doors, watched = self.group.doors, self._watches
+        runner = parent.fork(limits, build.folder, hidden, cpu, doors, watched=watched, space=False)
+        runner.go()
+        return runner
 
     def context(
         self, job: "Asked", *, seed: str, perturb: bool = True, keep: bool = True

@@ -106,14 +106,16 @@ class WarmParent:
         shown: str = "",
         hidden: str = "",
         cpu: int = 3600,
+        doors: Sequence[int] = (),
         *,
         watched: bool = False,
         space: bool = True,
     ) -> "Runner":
         """A new runner, which sees of the folder `hidden` only `shown`.
 
-        `watched` where no control group bounds what it uses: its init looks then. Without
-        `space`, its addresses are not bounded: sanitizers reserve terabytes of them.
+        `doors` are of control groups, which it enters first; `watched` where none bounds what it
+        uses: its init looks then. Without `space`, its addresses are not bounded: sanitizers
+        reserve terabytes of them.
         """
         body = {
             "isolated": self.isolated,
@@ -131,7 +133,7 @@ class WarmParent:
         log = os.memfd_create("log")
         status.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
         try:
-            self._channel.send(body, [theirs.fileno(), init.fileno(), log])
+            self._channel.send(body, [theirs.fileno(), init.fileno(), log, *doors])
         except Closed as error:
             raise Lost("a warm parent died") from error
         finally:

@@ -120,8 +120,9 @@ class Trial:
         timings = self._time(runner, workloads)
         with self._judged():
             self._note_state(watch, "the timed calls")
-        with self._clock("profile"):
-            diagnosis = self._diagnosis(timings)
+        with self._clock("end"):
+            runner.close()
+        diagnosis = self._diagnosis(timings)
         return self._evaluation(Status.OK, timings=tuple(timings), diagnosis=diagnosis)
 
     def _sanitize(self, prepared: list[Prepared]) -> None:
@@ -336,8 +337,7 @@ class Trial:
         if samples.clocks_disagree("candidate"):
             self.remarks.append(f"{workload.name}: the runner's clock disagrees with the judge's")
         if samples.busy:
-            total = sum(map(len, samples.us.values()))
-            share = f"{samples.busy} of {total} windows"
+            share = f"{samples.busy} of {sum(map(len, samples.us.values()))} windows"
             self.remarks.append(f"{workload.name}: other processes had the core in {share}")
         grown = runner.memory()[1] - self.resident - session.slots.nbytes - session.outbox.nbytes
         return benchmark.timing(

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from kernelevolve.core.job import Limits
-from kernelevolve.evaluation.cgroup import usage
+from kernelevolve.evaluation.cgroup import enter, usage
 from kernelevolve.evaluation.confine import confine
 from kernelevolve.evaluation.wire import Channel, Closed, Malformed
 
@@ -138,10 +138,13 @@ def _unshare() -> None:
 
 def _init(role: str, body: dict[str, Any], fds: Sequence[int]) -> NoReturn:
     """First process of the runner's tree: reports how the runner ended, and ends with it."""
-    control, status, log = fds
+    control, status, log, *doors = fds
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     report = Channel(socket.socket(fileno=status))
     try:
+        enter(doors)
+        for door in doors:
+            os.close(door)
         if body["isolated"]:
             _mount(body)
         else:
