@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kernelevolve.programmers.builtin.effects import decisions, effects, expected, with_gains
+from kernelevolve.programmers.builtin.effects import decisions, effects, expected, told, with_gains
 from kernelevolve.programmers.builtin.schedule import Loops, Plan
 
 UNROLLED = ("unroll", "8")
@@ -48,6 +48,18 @@ def test_what_gained_is_taken_together_and_what_lost_is_not() -> None:
     better = with_gains(plan(unroll=4, stream=True), gained)
     assert better == Plan(loops=Loops(unroll=8), cuts=(3,))
     assert with_gains(better, gained) == better
+
+
+@pytest.mark.parametrize(
+    ("after", "before", "words"),
+    [
+        (plan(stream=True, unroll=4), plan(unroll=8), "stream, unroll 4"),
+        (Plan(fast_math=True), plan(stream=True), "fast_math, no stream"),
+        (plan(), plan(), ""),
+    ],
+)
+def test_what_differs_is_told_in_words(after: Plan, before: Plan, words: str) -> None:
+    assert told(after, before) == words
 
 
 def test_products_keep_their_schedules_by_region() -> None:

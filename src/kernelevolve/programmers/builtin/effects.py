@@ -35,6 +35,14 @@ def decisions(plan: Plan) -> frozenset[tuple[str, str]]:
     return frozenset(found)
 
 
+def told(plan: Plan, other: Plan) -> str:
+    """What a plan decides otherwise than another, in words; empty where that is nothing."""
+    made = dict(decisions(plan) - decisions(other))
+    undone = dict(decisions(other) - decisions(plan)).keys() - made.keys()
+    ways = [name if value == "true" else f"{name} {value}" for name, value in made.items()]
+    return ", ".join(sorted(ways) + sorted(f"no {name}" for name in undone))
+
+
 def effects(measured: Sequence[tuple[Plan, float]]) -> dict[tuple[str, str], float]:
     """The logarithm of each decision's gain over the default's, for all that were measured."""
     rows = [(decisions(plan), math.log(score)) for plan, score in measured]

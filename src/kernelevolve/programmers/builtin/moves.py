@@ -13,7 +13,7 @@ from functools import lru_cache
 from random import Random
 from typing import Any, NamedTuple
 
-from kernelevolve.programmers.builtin.effects import effects, expected, with_gains
+from kernelevolve.programmers.builtin.effects import effects, expected, told, with_gains
 from kernelevolve.programmers.builtin.emit.contraction_schedule import (
     ContractionSchedule,
     Limit,
@@ -209,7 +209,8 @@ def _guided(
     gained = effects(measured)
     better = with_gains(parent.plan, gained)
     if better != parent.plan:
-        yield Step(better, "what gained in other attempts, together")
+        gains = told(better, parent.plan)
+        yield Step(better, f"what gained in other attempts, together: {gains}")
     options = list(_near(model, parent))
     worth = [
         expected(gained, parent.plan, step.plan, HOPE * FADING**place)

@@ -15,6 +15,7 @@ from kernelevolve.core.errors import ProgrammerError
 from kernelevolve.core.protocols import Workbench
 from kernelevolve.core.target import TargetSpec
 from kernelevolve.core.task import Task
+from kernelevolve.programmers.builtin.effects import told
 from kernelevolve.programmers.builtin.moves import (
     Result,
     Step,
@@ -141,7 +142,7 @@ def _start(model: Model, brief: Brief, rng: Random) -> Step:
     first = (brief.number - 1) % len(plans)
     for plan in (*plans[first:], *plans[:first]):
         if fingerprint(model, plan.model_dump_json()) not in known:
-            return Step(plan, "a first guess")
+            return Step(plan, f"a first guess: {told(plan, Plan()) or 'the default'}")
     return mutate(model, Result(plans[0], None), (), _plans(brief), rng)
 
 
