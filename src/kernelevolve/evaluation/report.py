@@ -1,8 +1,9 @@
 """What verification found, as records of an evaluation. In the judge."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from kernelevolve.core.evaluation import ErrorReport
+from kernelevolve.evaluation.benchmark import Samples
 from kernelevolve.evaluation.layout import paths
 from kernelevolve.evaluation.probes import Suite
 from kernelevolve.evaluation.processes import Runner
@@ -52,6 +53,18 @@ def flags(sessions: Mapping[str, Session]) -> dict[str, str]:
 def blindness(runner: Runner) -> list[str]:
     """What this machine does not let the judge see."""
     return [UNREADABLE] * (not runner.peeks) + [ALONE] * (not runner.watched)
+
+
+def timed(workload: str, samples: Samples, rivals: Mapping[str, Session]) -> Iterator[str]:
+    """What may be doubted of a workload's figures."""
+    if samples.clocks_disagree("candidate"):
+        yield f"{workload}: the runner's clock disagrees with the judge's"
+    if samples.busy:
+        windows = sum(map(len, samples.us.values()))
+        yield f"{workload}: other processes had the core in {samples.busy} of {windows} windows"
+    for name, session in rivals.items():
+        for fault in sorted(session.faults):
+            yield f"{workload}: the baseline {name} was wrong in a timed window: {fault}"
 
 
 def probed(probes: Mapping[str, Sequence[str]], suites: Mapping[str, Suite]) -> tuple[str, ...]:

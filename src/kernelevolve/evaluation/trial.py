@@ -334,11 +334,7 @@ class Trial:
         windows = (sum(s.timed for s in subjects.values()) - before) * 1e3
         self._spend("windows", windows)
         self._spend("benchmark", -windows)
-        if samples.clocks_disagree("candidate"):
-            self.remarks.append(f"{workload.name}: the runner's clock disagrees with the judge's")
-        if samples.busy:
-            share = f"{samples.busy} of {sum(map(len, samples.us.values()))} windows"
-            self.remarks.append(f"{workload.name}: other processes had the core in {share}")
+        self.remarks += report.timed(workload.name, samples, rivals)
         grown = runner.memory()[1] - self.resident - session.slots.nbytes - session.outbox.nbytes
         return benchmark.timing(
             session,
