@@ -34,7 +34,7 @@ def softmax(suite_of):
         TASK.format(
             arguments="self, x, n",
             body="torch.softmax(x, -1) * n.sum()",
-            inputs="torch.randn(16, 24), torch.randint(1, 5, (7,))",
+            inputs="torch.randn(16, 24), torch.randint(1, 99, (40,))",
         )
     )
 
@@ -50,18 +50,63 @@ def test_no_contents_come_twice(softmax):
     assert len(seen) == 20 * 40
 
 
-def test_elements_keep_their_places_and_integers_their_sets(softmax):
-    slots, prepared = slots_of(softmax), softmax.bench.prepared
+def crossed(suite, index):
+    """Of one input after some crossings: in each slot, and of the pool's sets."""
+    slots, prepared = slots_of(suite), suite.bench.prepared
     for _ in range(10):
         slots.freshen(0, len(slots))
-    floats, integers = prepared.inputs.leaves
-    sets = np.stack([read(floats, content) for content in prepared.contents])
-    for slot in range(len(slots)):
-        crossed = read(floats, slots.part(slot))
-        assert (crossed == sets).any(0).all()
-        assert not (crossed == sets).all((1, 2)).any()
-        whole = [read(integers, content).tolist() for content in prepared.contents]
-        assert read(integers, slots.part(slot)).tolist() in whole
+    leaf = prepared.inputs.leaves[index]
+    sets = np.stack([read(leaf, content) for content in prepared.contents])
+    return np.stack([read(leaf, slots.part(slot)) for slot in range(len(slots))]), sets
+
+
+@pytest.mark.parametrize("index", [0, 1], ids=["floats", "integers"])
+def test_elements_are_those_of_several_sets_and_keep_their_places(softmax, index):
+    values, sets = crossed(softmax, index)
+    for one in values:
+        assert (one == sets).any(0).all()
+        assert not (one == sets).reshape(len(sets), -1).all(1).any()
+
+
+RULES = {
+    "ascending": "torch.randint(0, 99, (40,)).sort()[0]",
+    "descending": "torch.randint(0, 99, (40,)).sort(descending=True)[0]",
+    "permutation": "torch.randperm(40)",
+    "one-hot rows": "torch.eye(40)[torch.randint(0, 40, (30,))]",
+    "one sum": "(lambda n: torch.cat([n, 500 - n.sum(0, True)]))(torch.randint(0, 9, (39,)))",
+}
+
+
+@pytest.mark.parametrize("given", RULES.values(), ids=RULES)
+def test_what_follows_a_rule_stays_that_of_one_set(suite_of, given):
+    text = {"arguments": "self, x, y", "body": "torch.softmax(x, -1) + y.sum(), y * 2"}
+    suite = suite_of(TASK.format(**text, inputs=f"torch.randn(16, 24), {given}"))
+    values, sets = crossed(suite, 1)
+    assert all((one == sets).reshape(len(sets), -1).all(1).any() for one in values)
+    floats, sets = crossed(suite, 0)
+    assert not any((one == sets).all((1, 2)).any() for one in floats)
+
+
+def test_integers_stay_those_of_one_set_where_the_reference_does_not_take_others(suite_of):
+    body = "x + torch.log(1.0 - 2.0 * (n.sum() != total).float())"
+    given = "*(lambda n: (torch.randn(16, 24), n, n.sum()))(torch.randint(1, 99, (40,)))"
+    suite = suite_of(TASK.format(arguments="self, x, n, total", body=body, inputs=given))
+    assert suite.fresh.crossing is not None
+    values, sets = crossed(suite, 1)
+    assert all((one == sets).all(1).any() for one in values)
+
+
+@pytest.mark.parametrize(
+    "given",
+    ["torch.randn(8, 24, dtype=torch.complex64)", "torch.randn(1, 96).expand(8, 96)"],
+    ids=["complex", "elements that share memory"],
+)
+def test_what_no_probe_alters_is_crossed_all_the_same(suite_of, given):
+    text = TASK.format(arguments="self, x", body="torch.sin(x)", inputs=given)
+    slots = slots_of(suite_of(text))
+    before = slots.part(0).copy()
+    slots.freshen(0, len(slots))
+    assert (slots.part(0) != before).any()
 
 
 def test_every_row_changes_each_time(softmax):

@@ -1,8 +1,9 @@
 """Contents that nobody has seen, for timed calls: crossings of the pool's sets. In the judge.
 
 Every element keeps its place, so what holds for each place (signs, ranges, the scale of a channel)
-holds for the crossing too. Integers and masks, which other inputs may depend on, stay those of one
-set, unless there is nothing else; tensors of one size are then crossed at the same places.
+holds for the crossing too. What ascends, or seems to follow another rule along its rows, stays that
+of one set; so do all integers and masks where the reference does not take them crossed. Tensors of
+one size are crossed at the same places.
 """
 
 from collections.abc import Sequence
@@ -12,9 +13,9 @@ from random import Random
 import numpy as np
 
 from kernelevolve.evaluation.bench import Bench
-from kernelevolve.evaluation.domain import Domain, is_real
+from kernelevolve.evaluation.domain import Domain, is_real, read
 from kernelevolve.evaluation.expected import Reference, Yardstick
-from kernelevolve.evaluation.layout import ITEM_SIZES, Array, Layout
+from kernelevolve.evaluation.layout import ITEM_SIZES, Array, Layout, Leaf
 from kernelevolve.evaluation.probe import Skipped
 from kernelevolve.evaluation.processes import Ended, Failed, Late
 from kernelevolve.evaluation.wire import Malformed
@@ -26,6 +27,8 @@ SHARE = 8
 """One element of so many changes each time, in small inputs."""
 MOST = 1 << 13
 """Elements of one tensor that change at once."""
+FREE = ("real", "fixed")
+"""Kinds of inputs whose elements are crossed one by one; `fixed` are complex and the like."""
 UNSIGNED = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64, 16: np.complex128}
 Change = dict[int, Array]
 """Places, by how many elements a tensor has."""
@@ -59,11 +62,17 @@ class Crossing:
     """Takes elements at random places from others of the pool's sets."""
 
     def __init__(
-        self, layout: Layout, domains: dict[int, Domain], contents: Sequence[Array]
+        self,
+        layout: Layout,
+        domains: dict[int, Domain],
+        contents: Sequence[Array],
+        *,
+        everything: bool,
     ) -> None:
-        kinds = {i: d.kind for i, d in domains.items() if d.kind != "fixed"}
-        chosen = [i for i, kind in kinds.items() if kind == "real"] or list(kinds)
-        leaves = [layout.leaves[i] for i in chosen]
+        free = {i for i, d in domains.items() if d.kind in FREE}
+        ruled = {i for i in domains.keys() - free if _follows_a_rule(layout.leaves[i], contents)}
+        chosen = free if free and not everything else domains.keys() - ruled or domains.keys()
+        leaves = [layout.leaves[i] for i in sorted(chosen)]
         self._fields = [
             Field(x.offset, x.offset + x.span, ITEM_SIZES[x.dtype]) for x in leaves if x.span
         ]
@@ -115,6 +124,21 @@ class Crossing:
         return moved
 
 
+def _follows_a_rule(leaf: Leaf, contents: Sequence[Array]) -> bool:
+    """Whether rows ascend or descend, hold no value twice, or have one sum.
+
+    Offsets and padding, permutations, lengths and one-hot rows do.
+    """
+    rows = np.stack([np.atleast_1d(read(leaf, content)) for content in contents])
+    ordered, sums = np.sort(rows, axis=-1), rows.sum(axis=-1, dtype=np.float64)
+    return rows.shape[-1] > 1 and bool(
+        (rows[..., 1:] >= rows[..., :-1]).all()
+        or (rows[..., 1:] <= rows[..., :-1]).all()
+        or (ordered[..., 1:] > ordered[..., :-1]).all()
+        or (sums == sums.flat[0]).all()
+    )
+
+
 @dataclass
 class Fresh:
     """Of one workload: how contents are crossed, and what the reference gives for them."""
@@ -127,8 +151,13 @@ class Fresh:
         """None where the reference does not take crossed contents."""
         if self._crossing is None:
             prepared, domains = self.bench.prepared, self.bench.domains
-            self._crossing = Crossing(prepared.inputs, domains, prepared.contents)
-            self._possible = self._crossing.possible and self._taken(self._crossing)
+            for everything in (True, False):
+                self._crossing = Crossing(
+                    prepared.inputs, domains, prepared.contents, everything=everything
+                )
+                self._possible = self._crossing.possible and self._taken(self._crossing)
+                if self._possible:
+                    break
         return self._crossing if self._possible else None
 
     def _taken(self, crossing: Crossing) -> bool:

@@ -329,6 +329,14 @@ class Runner:
         mine = os.sched_getaffinity(0)
         return len(mine) > 1 or not mine <= self.cores
 
+    def waited(self) -> float:
+        """Seconds that the driver was ready to run and something foreign had its core.
+
+        Where it has one core, what other threads of its own took of that is no excuse.
+        """
+        ran, waited = self.tree.scheduled(self.driver)
+        return waited - (self.tree.cpu() - ran if len(self.cores) == 1 else 0.0)
+
     def strays(self) -> frozenset[int]:
         """Processors that some thread may use beside its own, by the kernel's word."""
         return self.tree.processors() - self.cores if self.cores else frozenset()

@@ -226,7 +226,7 @@ class Session:
                 self.slots.fill()
 
     def _timed(self, start: int, count: int, midway: Midway | None = None) -> Timed:
-        before = self.runner.tree.waited()
+        before = self.runner.waited()
         self.outputs.mailbox.clear()
         took, own = self.runner.window(
             self.seconds,
@@ -237,7 +237,7 @@ class Session:
             count=count,
         )
         self.timed += took
-        return Timed(took, own, self.runner.tree.waited() - before)
+        return Timed(took, own, max(0.0, self.runner.waited() - before))
 
     def _judge(self, slot: int, count: int, *, buffers: bool, twice: bool, only: bool) -> None:
         try:

@@ -106,13 +106,10 @@ class Tree:
                 total += time.clock_gettime((~pid << 3) | SCHEDULER_CLOCK)
         return total
 
-    def waited(self) -> float:
-        """Seconds that its threads were ready to run and something else had their core."""
-        found = 0
-        for pid in self.pids():
-            for thread in _listed(f"/proc/{pid}/task"):
-                found += int((_read(f"/proc/{pid}/task/{thread}/schedstat") or "0 0").split()[1])
-        return found * 1e-9
+    def scheduled(self, pid: int) -> tuple[float, float]:
+        """Seconds that the main thread of one process ran, and that it waited for its core."""
+        ran, waited = (_read(f"/proc/{pid}/task/{pid}/schedstat") or "0 0").split()[:2]
+        return int(ran) * 1e-9, int(waited) * 1e-9
 
     def close(self) -> None:
         """Forget it."""

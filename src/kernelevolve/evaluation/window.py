@@ -23,7 +23,7 @@ class Timed:
     own: float
     """By the runner's clock."""
     waited: float
-    """That its threads were ready and something else had their core."""
+    """That its driver was ready and something foreign had its core."""
 
     @property
     def busy(self) -> float:
