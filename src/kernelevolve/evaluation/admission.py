@@ -96,7 +96,10 @@ def _fatal(context: Context, workload: Workload) -> list[Finding]:
         message = f"{workload.name}: {how} {error.log}"
         return [Finding(code="reference-crashes", message=message, fatal=True)]
     except Late as error:
-        message = f"{workload.name}: the reference takes more than {error.seconds:g} s"
+        message = (
+            f"{workload.name}: the task's file and reference take more than {error.seconds:g} s; "
+            "remove what never ends, or make the workload smaller"
+        )
         return [Finding(code="reference-slow", message=message, fatal=True)]
     except (Wrong, Broken, Malformed) as error:
         message = f"{workload.name}: the reference does not pass its own check: {error}"

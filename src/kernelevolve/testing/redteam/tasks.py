@@ -226,6 +226,22 @@ TASKS = {
         def get_inputs():
             return [torch.randn(48, 96), (torch.rand(48, 96) > 0.3).float()]
     """,
+    "complex": """
+        class Model(nn.Module):
+            def forward(self, x):
+                return torch.exp(torch.sin(x))
+
+        def get_inputs():
+            return [torch.randn(32, 128, dtype=torch.complex64)]
+    """,
+    "keyed": """
+        class Model(nn.Module):
+            def forward(self, x, keys):
+                return x[torch.argsort(keys, stable=True)]
+
+        def get_inputs():
+            return [torch.randn(8192), torch.randint(0, 1 << 20, (8192,))]
+    """,
     "unit": """
         class Model(nn.Module):
             def forward(self, x):
