@@ -17,7 +17,7 @@ from kernelevolve.core.target import TargetSpec
 from kernelevolve.core.task import Task
 from kernelevolve.deploy.op import write_export
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = [pytest.mark.timeout(120), pytest.mark.slow]
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 SPEC = TargetSpec(vendor="cpu", arch="x86_64")

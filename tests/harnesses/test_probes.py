@@ -8,6 +8,8 @@ from kernelevolve.harnesses import local
 
 from .conftest import HEAD, SPEC
 
+pytestmark = pytest.mark.slow  # the red-team suite has an exploit of each kind
+
 SOFTMAX = """
 class Model(nn.Module):
     def forward(self, x):

@@ -5,6 +5,8 @@ import pytest
 from kernelevolve.core.detector import Detector
 from kernelevolve.core.evaluation import Status
 
+pytestmark = pytest.mark.slow  # the red-team suite has an exploit of each kind
+
 TASK = """
 class Model(nn.Module):
     def forward(self, x):

@@ -19,6 +19,7 @@ from tests.harnesses.conftest import HEAD, SPEC
 pytestmark = [
     pytest.mark.needs_sandbox,
     pytest.mark.skipif(sandbox.state() == "none", reason="bubblewrap is missing"),
+    pytest.mark.slow,
 ]
 TASK = """
 MARK = "the reference's own text"
@@ -264,7 +265,6 @@ def usual(bench):
     return _left(bench)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", ATTACKS)
 def test_whatever_it_does_the_next_evaluation_works_and_nothing_is_left(bench, usual, name):
     body, status, detector, says = ATTACKS[name]
@@ -364,7 +364,6 @@ def test_a_source_outside_the_candidate_is_not_even_looked_for(bench, tmp_path):
     assert "not among the files" in found.message
 
 
-@pytest.mark.slow
 @pytest.mark.needs_gxx
 def test_code_that_runs_in_a_build_is_walled_in_too(bench, tmp_path):
     secret = tmp_path / "secret.txt"
