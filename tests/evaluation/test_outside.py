@@ -10,6 +10,7 @@ from kernelevolve.evaluation.outside import SECONDS, excess
     [
         ([0.009, 0.009], [0.001], 1, True),
         ([0.009, 0.001], [0.001], 1, False),
+        ([0.009], [0.001], 1, False),
         ([0.009, 0.009], [0.001], 4, False),
         ([0.009, 0.009], [], 1, True),
         ([SECONDS / 2, SECONDS / 2], [-0.01], 1, False),
@@ -19,6 +20,7 @@ from kernelevolve.evaluation.outside import SECONDS, excess
     ids=[
         "twice",
         "once",
+        "asked once",
         "idle threads wait",
         "never asked",
         "copies were free",

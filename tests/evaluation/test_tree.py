@@ -1,11 +1,14 @@
 import os
 import subprocess
 import sys
+import time
 
 import numpy as np
+import pytest
 
 from kernelevolve.evaluation import peek
 from kernelevolve.evaluation.peek import Extent
+from kernelevolve.evaluation.processes import Runner
 from kernelevolve.evaluation.tree import Tree
 
 FORKS = """
@@ -54,6 +57,31 @@ def test_children_that_have_ended_count_whoever_waited_for_them():
         assert tree.cpu() >= 0.08
         tree.close()
         init.kill()
+
+
+class Scheduled:
+    """A tree of which everything is known."""
+
+    def scheduled(self, pid):
+        return 2.0, 5.0
+
+    def cpu(self):
+        return 6.0
+
+
+@pytest.mark.parametrize(
+    ("cores", "waited"), [({3}, 1.0), ({2, 3}, 5.0)], ids=["one core", "several"]
+)
+def test_waiting_for_threads_of_its_own_is_no_waiting(cores, waited):
+    runner = Runner.__new__(Runner)
+    runner.tree, runner.driver, runner.cores = Scheduled(), 1, frozenset(cores)
+    assert runner.waited() == waited
+
+
+def test_what_a_thread_ran_is_known():
+    ran, waited = Tree(os.getpid()).scheduled(os.getpid())
+    assert 0.01 < ran < time.process_time() + 0.01
+    assert waited >= 0.0
 
 
 def test_a_halted_tree_neither_works_nor_changes_its_memory_and_goes_on_afterwards():

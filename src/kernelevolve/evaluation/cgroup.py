@@ -38,8 +38,7 @@ class Group:
         with suppress(OSError):
             folder.mkdir()
         held = {kind for kind, value in values.items() if _set(folder, kind, value)}
-        door = _door(folder)
-        if held - self.bounds and door is not None:
+        if held - self.bounds and (door := _door(folder)) is not None:
             self.bounds |= held
             self._folders.append(folder)
             self.doors.append(door)

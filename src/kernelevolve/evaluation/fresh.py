@@ -130,13 +130,18 @@ def _follows_a_rule(leaf: Leaf, contents: Sequence[Array]) -> bool:
     Offsets and padding, permutations, lengths and one-hot rows do.
     """
     rows = np.stack([np.atleast_1d(read(leaf, content)) for content in contents])
-    ordered, sums = np.sort(rows, axis=-1), rows.sum(axis=-1, dtype=np.float64)
+    sums = rows.sum(axis=-1, dtype=np.float64)
     return rows.shape[-1] > 1 and bool(
         (rows[..., 1:] >= rows[..., :-1]).all()
         or (rows[..., 1:] <= rows[..., :-1]).all()
-        or (ordered[..., 1:] > ordered[..., :-1]).all()
         or (sums == sums.flat[0]).all()
+        or (rows.dtype.kind in "iu" and _unique(rows))
     )
+
+
+def _unique(rows: Array) -> bool:
+    ordered = np.sort(rows, axis=-1)
+    return bool((ordered[..., 1:] > ordered[..., :-1]).all())
 
 
 @dataclass

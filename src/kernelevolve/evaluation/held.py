@@ -65,7 +65,7 @@ def verify(session: Session, separates: bool) -> None:
         return
     with closing(Block(layout.nbytes)) as block:
         told = replies.outcome(
-            session.ask("outcome", [block.fd], buffers=False, nbytes=block.nbytes)
+            session.ask("outcome", [block.fd], buffers=False, nbytes=block.nbytes, once=True)
         )
         session.runner.stop()
         if Layout.parse(told) != layout:

@@ -25,7 +25,7 @@ def excess(
     for op, seconds in spent.items():
         usual = max((0.0, *honest.get(op, ())))
         enough = max(2, ceil(SHARE * len(seconds)))
-        least = sorted(seconds)[-enough:][0]
+        least = sorted([0.0] * enough + list(seconds))[-enough]
         if least > threads * FACTOR * usual + SECONDS:
             return (
                 f"{least * 1e3:.3g} ms of processor time between two windows, where the "

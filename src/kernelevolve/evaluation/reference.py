@@ -272,7 +272,7 @@ class ReferenceRunner(Runner):
         tree, tensors = flatten(tree_map(lambda t: t.detach(), self.lifted))
         layout = layout_of(tree, tensors, keep_strides=False)
         if fds and layout.nbytes <= body["nbytes"]:
-            self._outbox(fds[0], body["nbytes"]).write(layout, tensors)
+            self._outbox(body, fds[0]).write(layout, tensors)
         return layout.dump()
 
     def do_estimate(self, body: Request, fds: Sequence[int]) -> Reply:

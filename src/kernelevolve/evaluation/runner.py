@@ -43,7 +43,7 @@ class Runner:
         self.channel = channel
         self.subjects: dict[str, Subject] = {}
         self.memories: list[Memory] = []
-        self.outboxes: dict[int, Memory] = {}
+        self.outboxes: dict[str, tuple[int, Memory]] = {}
         self.scratch: list[Tensor] = []
         self.recorder: Any = None
 
@@ -198,7 +198,11 @@ class Runner:
         return {}
 
     def do_outcome(self, body: Request, fds: Sequence[int]) -> Reply:
-        """Describe the last result and, where memory is given, copy it there."""
+        """Describe the last result and, where memory is given, copy it there.
+
+        Memory that comes for `once` is given up again within this request; what serves a workload
+        again and again stays mapped, as giving it up takes time that a later request would show.
+        """
         subject = self.subjects[body["workload"]]
         tree, tensors = flatten(subject.outcome(buffers=body["buffers"]))
         layout = layout_of(tree, tensors, keep_strides=False)
@@ -210,15 +214,17 @@ class Runner:
             "aliases": [any(m.holds(t) for m in self.memories) or subject.owns(t) for t in tensors],
         }
         if fds and layout.nbytes <= body["nbytes"]:
-            self._outbox(fds[0], body["nbytes"]).write(layout, tensors)
+            once = body.get("once")
+            memory = Memory.map(fds[0], body["nbytes"]) if once else self._outbox(body, fds[0])
+            memory.write(layout, tensors)
         return reply
 
-    def _outbox(self, fd: int, nbytes: int) -> Memory:
-        """The judge's memory, mapped once."""
-        key = os.fstat(fd).st_ino
-        if key not in self.outboxes:
-            self.outboxes = {key: Memory.map(fd, nbytes)}
-        return self.outboxes[key]
+    def _outbox(self, body: Request, fd: int) -> Memory:
+        """The judge's memory for one workload's outputs, mapped once."""
+        workload, inode = body["workload"], os.fstat(fd).st_ino
+        if workload not in self.outboxes or self.outboxes[workload][0] != inode:
+            self.outboxes[workload] = inode, Memory.map(fd, body["nbytes"])
+        return self.outboxes[workload][1]
 
 
 def type_name(tensor: Tensor) -> str:
