@@ -12,7 +12,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 .PHONY: demo test test-slow test-all lint types imports sizes tables tests clean
 
 demo: $(VENV)/.installed
-	$(BIN)/kernelevolve optimize examples/gelu_layernorm_residual.py --minutes 1
+	$(BIN)/kernelevolve optimize examples/gelu_layernorm_residual.py --minutes 0.8 --confirm 2
 
 test: lint types imports sizes tables tests
 
