@@ -6,7 +6,6 @@ with everything that it started, when the process that started it is gone.
 """
 
 import argparse
-import ctypes
 import os
 import queue
 import socket
@@ -22,7 +21,7 @@ from kernelevolve.core.job import Admission, Finding, Job, Limits
 from kernelevolve.core.record import Record
 from kernelevolve.core.target import TargetSpec
 from kernelevolve.core.task import Task
-from kernelevolve.evaluation import admission, cgroup, sanitize
+from kernelevolve.evaluation import admission, cgroup, heap, sanitize
 from kernelevolve.evaluation.context import AUTOTUNED, Context, reference_limits
 from kernelevolve.evaluation.processes import Ended, Failed, Late, Lost, Runner, WarmParent
 from kernelevolve.evaluation.sandbox import Walls
@@ -30,8 +29,6 @@ from kernelevolve.evaluation.trial import Trial
 from kernelevolve.evaluation.wire import Channel, Closed, Malformed
 
 KEPT_CONTEXTS = 2
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
-"""Of `mallopt(3)`."""
 COMPILER = ("torch._dynamo", "torch._inductor.compile_fx")
 COMPILING = {
     "TORCHINDUCTOR_COMPILE_THREADS": "1",
@@ -246,7 +243,7 @@ def main() -> None:
     parser.add_argument("--fd", type=int, required=True)
     channel = Channel(socket.socket(fileno=parser.parse_args().fd), takes_fds=True)
     requests: queue.SimpleQueue[tuple[dict[str, Any], list[int]]] = queue.SimpleQueue()
-    _keep_memory()
+    heap.keep_freed()
     setup = LaneSetup.model_validate(channel.receive().body)
     _step_aside(setup.spec.cores)
     lane = Lane(setup)
@@ -269,14 +266,6 @@ def _listen(
             requests.put(tuple(channel.receive()))  # type: ignore[arg-type]
     lane.end()
     os._exit(0)
-
-
-def _keep_memory() -> None:
-    """Have freed memory used again: asking for it anew, page by page, costs more than most sums."""
-    libc = ctypes.CDLL(None)
-    if hasattr(libc, "mallopt"):
-        libc.mallopt(M_MMAP_THRESHOLD, 32 << 20)
-        libc.mallopt(M_TRIM_THRESHOLD, 512 << 20)
 
 
 def _step_aside(cores: Sequence[int]) -> None:

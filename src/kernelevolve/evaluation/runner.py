@@ -4,7 +4,6 @@ It answers the judge's requests one after the other. Whatever the module does he
 to the judge: nothing in this process knows a seed, an expected output or a verdict.
 """
 
-import ctypes
 import gc
 import os
 import time
@@ -21,7 +20,7 @@ from torch import Tensor, nn
 from kernelevolve import registry
 from kernelevolve.core.evaluation import Build
 from kernelevolve.core.task import Task
-from kernelevolve.evaluation import modules, state
+from kernelevolve.evaluation import heap, modules, state
 from kernelevolve.evaluation.layout import Layout
 from kernelevolve.evaluation.modules import Subject
 from kernelevolve.evaluation.tensors import Memory, Unsupported, alone, flatten, layout_of, tree_map
@@ -30,9 +29,6 @@ from kernelevolve.evaluation.wire import Channel, Closed
 Request = dict[str, Any]
 Reply = dict[str, Any]
 LAST_LINES = 30
-KEEP_FREED_MEMORY = ((-3, 32 << 20), (-1, 1 << 30), (-2, 64 << 20))
-"""glibc's mmap threshold, trim threshold and top pad: outputs come from memory that is there."""
-LIBC = ctypes.CDLL(None)
 OWN_FRAMES = (str(Path(__file__).parent), "/torch/nn/modules/module.py")
 
 
@@ -66,8 +62,7 @@ class Runner:
             os.sched_setaffinity(0, body["cores"])
         torch.set_num_threads(body["threads"])
         gc.disable()
-        for option, value in KEEP_FREED_MEMORY:
-            LIBC.mallopt(option, value)
+        heap.keep_freed()
         return {}
 
     def do_state(self, body: Request, fds: Sequence[int]) -> Reply:
