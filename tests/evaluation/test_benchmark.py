@@ -206,6 +206,7 @@ class Stand:
     log: list[tuple] = field(default_factory=list)
     slots: tuple = (0, 1, 2)
     usual_us: float = 0.0
+    single_us: float = 0.0
 
     def __post_init__(self):
         self.random = Random(7)
@@ -258,6 +259,12 @@ def test_warming_up_touches_every_slot_and_estimates_a_call(us, own, estimate, l
     assert first == 3
     assert stand.did("widen")[0][0] >= second
     assert least <= second <= least * 5 / 3 + 1
+
+
+def test_what_fills_a_window_with_one_call_was_warmed_when_it_was_verified():
+    stand = Stand(us=[2600.0, 2500.0], single_us=2400.0)
+    assert benchmark.warm_up(stand, PLAN) == 2500.0
+    assert [count for count, _ in stand.did("window")] == [1, 1]
 
 
 def test_what_was_timed_before_is_only_warmed():

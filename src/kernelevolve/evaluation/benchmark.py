@@ -73,13 +73,14 @@ def calls_for(us: float, plan: Plan, random: Random) -> int:
 def warm_up(session: Session, plan: Plan) -> float:
     """Calibrate, have a slot for each call of a window, and estimate a call's time.
 
-    What was timed before, a baseline, only needs its caches warmed.
+    What was timed before, a baseline, only needs its caches warmed; what fills a window with one
+    call was warmed when it was verified.
     """
     if session.usual_us:
         session.window(calls_for(session.usual_us, plan, session.random))
         return session.usual_us
     session.calibrate()
-    first = session.window(len(session.slots))
+    first = session.window(1 if session.single_us > plan.window_us else len(session.slots))
     guess = max(MIN_US, first.us, first.own_us)
     session.widen(ceil(MOST_OF_WINDOW * plan.window_us / guess))
     second = session.window(calls_for(guess, plan, session.random))

@@ -15,7 +15,8 @@ from kernelevolve.evaluation.pool import Prepared
 from kernelevolve.evaluation.probe import Probe
 from kernelevolve.evaluation.verify import Broken, Verifier, Wrong
 
-CHEAP_BYTES = 8 << 20
+CHEAP_BYTES = 2 << 20
+LEAST_SHARE = 0.2
 POISON = 0xFF
 POISONED = 0.25
 """A wrong output of which this share is poison was taken as it was found."""
@@ -34,7 +35,13 @@ class Comparison:
     @property
     def cheap(self) -> bool:
         """Whether every window can be verified."""
-        return self.prepared.plain.nbytes + self.prepared.inputs.nbytes <= CHEAP_BYTES
+        return self.share == 1.0
+
+    @property
+    def share(self) -> float:
+        """Of the windows that are verified, so that large workloads do not take for ever."""
+        nbytes = self.prepared.plain.nbytes + self.prepared.inputs.nbytes
+        return min(1.0, max(LEAST_SHARE, CHEAP_BYTES / max(1, nbytes)))
 
     def verifier(self, *, buffers: bool) -> Verifier:
         """The one that keeps the session's errors, for outputs alone or with mutated buffers."""

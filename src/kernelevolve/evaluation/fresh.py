@@ -115,12 +115,14 @@ class Crossing:
         """Elements of one set into rows; which of the rows are others than before."""
         moved = np.zeros(len(rows), bool)
         for field in self._fields:
-            places = (change[field.count] + shifts) % field.count
-            values = field.of(self._contents[number])[places]
-            for block in blocks:
+            places = change[field.count] + shifts % field.count
+            np.subtract(places, field.count, out=places, where=places >= field.count)
+            values = field.of(self._contents[number]).take(places, mode="clip")
+            for position, block in enumerate(blocks):
                 elements, where = field.among(block, rows, places)
-                moved |= (values != elements[where]).any(axis=1)
-                elements[where] = values
+                if not position:
+                    moved |= (values != elements.take(where, mode="clip")).any(axis=1)
+                elements.put(where, values, mode="clip")
         return moved
 
 

@@ -1,7 +1,7 @@
 """Outputs of several calls that are kept: later calls must leave them alone. In the judge."""
 
 from collections.abc import Mapping, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 from kernelevolve.core.detector import Detector
 from kernelevolve.evaluation import replies
 from kernelevolve.evaluation.blocks import Block
+from kernelevolve.evaluation.comparison import POISON
 from kernelevolve.evaluation.layout import Array, Layout, Leaf, raw
 from kernelevolve.evaluation.processes import Failed
 from kernelevolve.evaluation.session import Session
@@ -18,7 +19,7 @@ from kernelevolve.evaluation.verify import Broken, Wrong
 from kernelevolve.evaluation.wire import Malformed
 
 CALLS = 16
-MOST_BYTES = 32 << 20
+MOST_BYTES = 16 << 20
 MOST_BYTES_THOROUGH = 48 << 20
 """Three results of 16 MiB, so that two buffers used in turn are found too."""
 HELD_BYTES = 1 << 30
@@ -63,16 +64,29 @@ def verify(session: Session, separates: bool) -> None:
     if _kinds(layout.leaves) != _kinds(prepared.plain.leaves) * calls:
         session.object_to(Wrong(Detector.STRUCTURE, VARY))
         return
-    with closing(Block(layout.nbytes)) as block:
+    compared = calls if session.thorough or session.comparison.cheap else 1
+    part = Layout(None, layout.leaves[: compared * leaves])
+    with ExitStack() as stack:
+        block = session.outbox
+        if compared > 1:
+            block = stack.enter_context(closing(Block(part.nbytes)))
+        block.bytes[:] = POISON
         told = replies.outcome(
-            session.ask("outcome", [block.fd], buffers=False, nbytes=block.nbytes, once=True)
+            session.ask(
+                "outcome",
+                [block.fd],
+                buffers=False,
+                nbytes=block.nbytes,
+                first=len(part.leaves),
+                once=compared > 1,
+            )
         )
         session.runner.stop()
         if Layout.parse(told) != layout:
             raise Malformed("results that are kept do not change their layout")
-        for number in range(calls if session.thorough or session.comparison.cheap else 1):
-            part = Layout(None, layout.leaves[number * leaves : (number + 1) * leaves])
-            values = _rows(part, prepared.plain, block.bytes)
+        for number in range(compared):
+            one = Layout(None, layout.leaves[number * leaves : (number + 1) * leaves])
+            values = _rows(one, prepared.plain, block.bytes)
             try:
                 session.compare((start + number) % len(session.slots), values)
             except Wrong as error:

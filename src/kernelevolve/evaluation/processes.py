@@ -1,4 +1,4 @@
-"""The judge's hold on its warm parents and runners: start, ask with a limit, stop, kill."""
+"""The judge's hold on a runner: ask with a limit, stop, kill."""
 
 import ctypes
 import os
@@ -6,27 +6,22 @@ import select
 import signal
 import socket
 import struct
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
-from kernelevolve.core.job import Limits
-from kernelevolve.evaluation import peek, replies, sandbox
+from kernelevolve.evaluation import peek, replies
 from kernelevolve.evaluation.layout import Array
 from kernelevolve.evaluation.midway import Midway
 from kernelevolve.evaluation.peek import Extent
-from kernelevolve.evaluation.sandbox import Walls
 from kernelevolve.evaluation.tree import STOP_SECONDS, Restless, Tree
-from kernelevolve.evaluation.wire import Channel, Closed, Expired, Malformed, pair
+from kernelevolve.evaluation.wire import Channel, Closed, Expired, Malformed
 
 START_SECONDS = 60.0
 LOG_TAIL = 3000
 CLOSED = "the process closed its channel to the judge and went on"
-END_SECONDS = 10.0
 SPIN_SECONDS = 1.0
 LIBC = ctypes.CDLL(None, use_errno=True)
 
@@ -62,100 +57,6 @@ class Failed(Exception):
         self.error = error
 
 
-class WarmParent:
-    """A process with torch imported, in its sandbox, from which runners are forked."""
-
-    def __init__(
-        self, role: str, walls: Walls, environment: Mapping[str, str], preload: Sequence[str]
-    ) -> None:
-        ours, theirs = pair()
-        preloads = [f"--preload={name}" for name in preload]
-        command = [sys.executable, "-P", "-m", "kernelevolve.evaluation.warm"]
-        command += [f"--fd={theirs.fileno()}", f"--role={role}", *preloads]
-        self._log = os.memfd_create("warm")
-        self._process = subprocess.Popen(  # noqa: S603
-            sandbox.wrap(command, walls),
-            env=sandbox.environment(environment),
-            stdin=subprocess.DEVNULL,
-            stdout=self._log,
-            stderr=self._log,
-            pass_fds=[theirs.fileno()],
-        )
-        theirs.close()
-        self._channel = Channel(ours)
-        self._ready: dict[str, Any] | None = None
-
-    def ready(self) -> dict[str, Any]:
-        """Wait until it has imported everything."""
-        if self._ready is None:
-            try:
-                self._ready = self._channel.receive(START_SECONDS).body
-            except (Closed, Expired, Malformed) as error:
-                said = tail(self._log)
-                raise Lost(f"a warm parent did not start: {error or 'too slow'}\n{said}") from error
-        return self._ready
-
-    @property
-    def isolated(self) -> bool:
-        """Whether runners get namespaces of their own."""
-        return bool(self.ready()["isolated"])
-
-    def fork(
-        self,
-        limits: Limits,
-        shown: str = "",
-        hidden: str = "",
-        cpu: int = 3600,
-        doors: Sequence[int] = (),
-        *,
-        watched: bool = False,
-        space: bool = True,
-    ) -> "Runner":
-        """A new runner, which sees of the folder `hidden` only `shown`.
-
-        `doors` are of control groups, which it enters first; `watched` where none bounds what it
-        uses: its init looks then. Without `space`, its addresses are not bounded: sanitizers
-        reserve terabytes of them.
-        """
-        body = {
-            "isolated": self.isolated,
-            "limits": limits.model_dump(),
-            "shown": shown,
-            "hidden": hidden,
-            "private_tmp": sandbox.state() == "bubblewrap",
-            "kept": [*([shown] if shown else []), *sandbox.python_in_tmp()],
-            "cpu_seconds": cpu,
-            "watched": watched,
-            "space": space,
-        }
-        control, theirs = pair()
-        status, init = pair()
-        log = os.memfd_create("log")
-        status.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
-        try:
-            self._channel.send(body, [theirs.fileno(), init.fileno(), log, *doors])
-        except Closed as error:
-            raise Lost("a warm parent died") from error
-        finally:
-            theirs.close()
-            init.close()
-        return Runner(control, status, log, isolated=self.isolated)
-
-    def leave(self) -> None:
-        """Tell it to end with every runner that it forked."""
-        with suppress(OSError):
-            self._channel.sock.shutdown(socket.SHUT_RDWR)
-
-    def end(self) -> None:
-        """The same, and wait until it has; another thread may still be waiting for it."""
-        self.leave()
-        try:
-            self._process.wait(END_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-
-
 class Runner:
     """One forked runner."""
 
@@ -178,12 +79,23 @@ class Runner:
         self._handle = os.pidfd_open(self.init)
         for channel in (self._channel, self._status):
             self._poll.register(channel, select.POLLIN)
+        self.killed = False
         self.closed = False
         self.log_bytes = LOG_TAIL
 
-    def go(self) -> None:
-        """Let it start; before that it holds still to be put under limits."""
-        self._status.send({"go": True})
+    def show(self, folder: str) -> None:
+        """Let it see that part of the hidden folder, and none from then on.
+
+        Raises:
+            Lost: it has ended.
+        """
+        try:
+            self._status.send({"shown": folder})
+            said = self._status.receive(STOP_SECONDS).body
+        except (Closed, Expired, Malformed) as error:
+            raise Lost(f"a runner ended before it loaded anything: {error}") from error
+        if not said.get("shown"):
+            raise Lost(f"a runner ended before it loaded anything: {said}")
 
     def ask(self, op: str, seconds: float, fds: Sequence[int] = (), **body: Any) -> dict[str, Any]:
         """Send a request and wait for its answer.
@@ -355,17 +267,24 @@ class Runner:
             return now, peak
         return 0, 0
 
-    def close(self) -> None:
-        """Kill the whole tree and wait until it is gone."""
-        if self.closed:
+    def kill(self) -> None:
+        """The whole tree; `close` waits until it is gone."""
+        if self.killed:
             return
-        self.closed = True
+        self.killed = True
         others = [] if self._isolated else self.tree.pids()
         for pid in others:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         with suppress(ProcessLookupError):
             signal.pidfd_send_signal(self._handle, signal.SIGKILL)
+
+    def close(self) -> None:
+        """Kill the whole tree and wait until it is gone."""
+        if self.closed:
+            return
+        self.kill()
+        self.closed = True
         select.select([self._handle], [], [], STOP_SECONDS)
         self.tree.close()
         os.close(self._handle)

@@ -193,7 +193,7 @@ class Runner:
         return {}
 
     def do_outcome(self, body: Request, fds: Sequence[int]) -> Reply:
-        """Describe the last result and, where memory is given, copy it there.
+        """Describe the last result and, where memory is given, copy its `first` leaves there.
 
         Memory that comes for `once` is given up again within this request; what serves a workload
         again and again stays mapped, as giving it up takes time that a later request would show.
@@ -208,10 +208,12 @@ class Runner:
             "pointers": [modules.address(t) for t in tensors],
             "aliases": [any(m.holds(t) for m in self.memories) or subject.owns(t) for t in tensors],
         }
-        if fds and layout.nbytes <= body["nbytes"]:
+        first = body.get("first", len(tensors))
+        part = Layout(layout.tree, layout.leaves[:first])
+        if fds and part.nbytes <= body["nbytes"]:
             once = body.get("once")
             memory = Memory.map(fds[0], body["nbytes"]) if once else self._outbox(body, fds[0])
-            memory.write(layout, tensors)
+            memory.write(part, tensors[:first])
         return reply
 
     def _outbox(self, body: Request, fd: int) -> Memory:

@@ -15,7 +15,7 @@ from kernelevolve.core.detector import Detector
 from kernelevolve.core.task import Task
 from kernelevolve.evaluation import outside, places, replies
 from kernelevolve.evaluation.blocks import Block, same
-from kernelevolve.evaluation.comparison import POISON, Comparison
+from kernelevolve.evaluation.comparison import LEAST_SHARE, POISON, Comparison
 from kernelevolve.evaluation.fresh import Fresh
 from kernelevolve.evaluation.layout import Array, Layout
 from kernelevolve.evaluation.midway import Midway, Pace
@@ -35,7 +35,6 @@ CALIBRATIONS = 8
 OVERHEAD_LIMIT = 200e-6
 """Seconds; no machine that can be measured on needs more to ask, answer and stop."""
 COPIED_PER_SECOND = 1e8  # bytes, with the first touch of each page
-AUDITED_SHARE = 0.2
 BUSY = 0.02  # of a window in which something else had the core: more spoils its figures
 
 
@@ -61,6 +60,8 @@ class Session:
     faults: set[str] = field(default_factory=set)
     usual_us: float = 0.0
     """A call's time when it was last measured; 0 before."""
+    single_us: float = 0.0
+    """The quickest call's that was verified alone."""
     timed: float = 0.0
     """Seconds of all windows so far."""
     aside: dict[str, list[float]] = field(default_factory=dict)
@@ -141,10 +142,7 @@ class Session:
         return reply
 
     def calibrate(self) -> None:
-        """What an empty window costs at least, so that nothing is taken off that was worked.
-
-        On a busy machine even the quickest of a few may have waited: the least ever seen counts.
-        """
+        """What an empty window costs: the least ever seen, as all of a few may have waited."""
         empty = (self._timed(0, 0).took for _ in range(CALIBRATIONS))
         Session.least_overhead = min(Session.least_overhead, *empty)
 
@@ -179,7 +177,9 @@ class Session:
         changes = mutated or self.prepared.mutates_inputs
         behind = 0 if changes and not follows else min(behind, ring - 1)
         start = (slot - behind) % ring
-        return self._window(start, behind + 1, buffers=mutated, twice=twice, only=True)
+        window = self._window(start, behind + 1, buffers=mutated, twice=twice, only=True)
+        self.single_us = min(self.single_us or window.us, window.us)
+        return window
 
     def window(self, count: int, *, twice: bool = False) -> Window:
         """A timed batch of `count` calls from a secret slot; the last call is verified."""
@@ -196,8 +196,8 @@ class Session:
     def _audits(self) -> bool:
         """Whether the next window's last call is verified: always where it is cheap or asked."""
         if self.lenient:
-            return self.comparison.cheap and self.random.random() < AUDITED_SHARE
-        return self.comparison.cheap or self.thorough or self.random.random() < AUDITED_SHARE
+            return self.comparison.cheap and self.random.random() < LEAST_SHARE
+        return self.thorough or self.random.random() < self.comparison.share
 
     def _window(
         self, start: int, count: int, *, buffers: bool = False, twice: bool, only: bool = False
@@ -369,9 +369,7 @@ class Session:
     def _spots(self) -> bool:
         """Whether calls in the middle of windows can be verified."""
         sees = self.runner.peeks and self.outputs.known and self._does(Detector.TIMED_CALLS)
-        return (
-            sees and self.runner.watched and not self.lenient and not self.prepared.buffers_matter
-        )
+        return sees and self.runner.watched and not (self.lenient or self.prepared.buffers_matter)
 
     def _blame_lateness(self, verifier: Verifier, slot: int) -> None:
         """Outputs that were wrong when the clock stopped may be right by now."""

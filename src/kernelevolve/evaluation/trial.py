@@ -100,7 +100,7 @@ class Trial:
         with self._judged():
             with self._clock("fork"):
                 runner = self.fork()
-                stack.callback(runner.close)
+                stack.callback(runner.kill)
                 self._set_up(runner)
                 self.remarks += report.blindness(runner)
             with self._clock("state"):
@@ -120,8 +120,6 @@ class Trial:
         timings = self._time(runner, workloads)
         with self._judged():
             self._note_state(watch, "the timed calls")
-        with self._clock("end"):
-            runner.close()
         diagnosis = self._diagnosis(timings)
         return self._evaluation(Status.OK, timings=tuple(timings), diagnosis=diagnosis)
 

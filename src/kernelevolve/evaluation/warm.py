@@ -145,20 +145,23 @@ def _init(role: str, body: dict[str, Any], fds: Sequence[int]) -> NoReturn:
         enter(doors)
         for door in doors:
             os.close(door)
+        builds = None
         if body["isolated"]:
-            _mount(body)
+            builds = _mount(body)
         else:
             os.setsid()
             LIBC.prctl(PR_SET_CHILD_SUBREAPER, 1)
             LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         report.send({"hello": True})
-        report.receive()
         child = os.fork()
         if child == 0:
             report.close()
             _runner(role, body, control, log)
         os.close(control)
         os.close(log)
+        if body["hidden"]:
+            _show(builds, body["hidden"], report.receive().body["shown"])
+            report.send({"shown": True})
         report.send(_wait_for(child, watched=body["watched"], **body["limits"]))
     except (Closed, Malformed, OSError) as error:
         with suppress(Closed):
@@ -203,9 +206,15 @@ def _share(process: Path) -> int:
     return 0
 
 
-def _mount(body: dict[str, Any]) -> None:
-    """Own /proc and /tmp, with Python where it lies there; of all builds only the candidate's."""
+def _mount(body: dict[str, Any]) -> int | None:
+    """Own /proc and /tmp, with Python where it lies there, and an empty folder over all builds.
+
+    Returns:
+        A descriptor of the builds that are hidden.
+    """
     _do_mount("none", "/", None, MS_REC | MS_PRIVATE)
+    hidden = body["hidden"]
+    builds = os.open(hidden, os.O_PATH | os.O_DIRECTORY) if hidden else None
     hold = "/dev/shm"  # noqa: S108 - a tmpfs of this sandbox
     _do_mount("tmpfs", hold, "tmpfs", MS_NOSUID | MS_NODEV, SCRATCH)
     kept = {path: Path(hold, f"kept{n}") for n, path in enumerate(body["kept"])}
@@ -214,16 +223,26 @@ def _mount(body: dict[str, Any]) -> None:
         _do_mount(path, str(place), None, MS_BIND | MS_REC)
     if body["private_tmp"]:
         _do_mount("tmpfs", "/tmp", "tmpfs", MS_NOSUID | MS_NODEV, SCRATCH)  # noqa: S108
-    if body["shown"]:
-        Path(body["hidden"]).mkdir(parents=True, exist_ok=True)
-        _do_mount("tmpfs", body["hidden"], "tmpfs", MS_NOSUID | MS_NODEV, SCRATCH)
     for path, place in kept.items():
         Path(path).mkdir(parents=True, exist_ok=True)
         _do_mount(str(place), path, None, MS_MOVE)
         place.rmdir()
-    if body["shown"]:
-        _do_mount("none", body["hidden"], None, MS_REMOUNT | MS_BIND | READ_ONLY)
+    if hidden:
+        Path(hidden).mkdir(parents=True, exist_ok=True)
+        _do_mount("tmpfs", hidden, "tmpfs", MS_NOSUID | MS_NODEV, SCRATCH)
     _do_mount("proc", "/proc", "proc", READ_ONLY | MS_NOEXEC)
+    return builds
+
+
+def _show(builds: int | None, hidden: str, shown: str) -> None:
+    """One of the hidden builds where it belongs; its runner has loaded nobody's code yet."""
+    if builds is None:
+        return
+    source = f"/proc/self/fd/{builds}/{Path(shown).relative_to(hidden)}"
+    Path(shown).mkdir(parents=True)
+    _do_mount(source, shown, None, MS_BIND | MS_REC)
+    _do_mount("none", hidden, None, MS_REMOUNT | MS_BIND | READ_ONLY)
+    os.close(builds)
 
 
 def _do_mount(source: str, target: str, kind: str | None, flags: int, options: str = "") -> None:
