@@ -47,7 +47,7 @@ class Group:
                 folder.rmdir()
 
     def limit(self, processes: int, memory_bytes: int) -> None:
-        """Bound the next members; those before them have ended."""
+        """Bound all members, those before too."""
         for folder in self._folders:
             _set(folder, "pids", processes)
             _set(folder, "memory", memory_bytes)

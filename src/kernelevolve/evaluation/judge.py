@@ -22,6 +22,7 @@ from kernelevolve.core.record import Record
 from kernelevolve.core.target import TargetSpec
 from kernelevolve.core.task import Task
 from kernelevolve.evaluation import admission, cgroup, heap, sanitize
+from kernelevolve.evaluation.ahead import Ahead
 from kernelevolve.evaluation.context import AUTOTUNED, Context, reference_limits
 from kernelevolve.evaluation.parent import WarmParent
 from kernelevolve.evaluation.processes import Ended, Failed, Late, Lost, Runner
@@ -68,10 +69,7 @@ class Lane:
         self.group = cgroup.Group(setup.limits.processes, setup.limits.memory_bytes)
         self._parents = {name: self._start(name) for name in ("reference", "candidate")}
         self._contexts: dict[str, Context] = {}
-        self._spare: tuple[Limits, Runner] | None = None
-        """Forked ahead for the next candidate that comes with these limits."""
-        self._leaving: list[Runner] = []
-        """Killed, but perhaps not yet gone."""
+        self.ahead = Ahead(self._fork_candidate)
 
     def _start(self, name: str) -> WarmParent:
         language = f"kernelevolve.languages.{self.setup.language}"
@@ -89,33 +87,11 @@ class Lane:
         """A runner for the task's own code, or for a baseline."""
         return self._parents["reference"].fork(reference_limits(self.setup.limits))
 
-    def fork_candidate(self, build: Build, limits: Limits) -> Runner:
-        """A runner that sees no build but its own, where one waits the one forked ahead."""
-        waiting, self._spare = self._spare, None
-        with suppress(Lost):
-            if waiting and waiting[0] == limits:
-                return self._shown(waiting[1], build)
-        if waiting:
-            waiting[1].close()
-        return self._shown(self._fork(limits), build)
-
-    def _shown(self, runner: Runner, build: Build) -> Runner:
-        self._leaving.append(runner)
-        runner.show(build.folder)
-        return runner
-
-    def _fork(self, limits: Limits) -> Runner:
+    def _fork_candidate(self, limits: Limits) -> Runner:
         cpu = int(40 * limits.run_seconds) * self.setup.spec.threads
         self.group.limit(limits.processes, limits.memory_bytes)
         hidden, doors = self.setup.builds, self.group.doors
         return self._parents["candidate"].fork(limits, hidden, cpu, doors, watched=self._watches)
-
-    def get_ready(self) -> None:
-        """Between two requests: see the last runner off, and fork the next one."""
-        while self._leaving:
-            self._leaving.pop().close()
-        with suppress(Lost):
-            self._spare = self._spare or (self.setup.limits, self._fork(self.setup.limits))
 
     @property
     def _watches(self) -> bool:
@@ -133,7 +109,8 @@ class Lane:
         hidden, parent = self.setup.builds, self.sanitizing()
         doors, watched = self.group.doors, self._watches
         runner = parent.fork(limits, hidden, cpu, doors, watched=watched, space=False)
-        return self._shown(runner, build)
+        runner.show(build.folder)
+        return runner
 
     def context(
         self, job: "Asked", *, seed: str, perturb: bool = True, keep: bool = True
@@ -221,7 +198,7 @@ def measure(lane: Lane, body: dict[str, Any], fds: Sequence[int]) -> Evaluation:
         build=build,
         context=context(perturb=Detector.PARAMETERS not in job.without),
         pristine=lambda: context(perturb=False),
-        fork=lambda: lane.fork_candidate(build, job.limits),
+        ahead=lane.ahead,
         sanitized=sanitized,
         fork_sanitized=lambda built: lane.fork_sanitized(built, job.limits),
     )
@@ -274,7 +251,6 @@ def main() -> None:
             os.close(fd)
         with suppress(Closed):
             channel.send({"id": body["id"], "answer": answer.model_dump_json()})
-        lane.get_ready()
 
 
 def _listen(

@@ -33,6 +33,7 @@ from kernelevolve.evaluation import (
     sanitize,
     seeded,
 )
+from kernelevolve.evaluation.ahead import Ahead
 from kernelevolve.evaluation.belongings import Belongings
 from kernelevolve.evaluation.census import Watch
 from kernelevolve.evaluation.context import Context
@@ -58,7 +59,8 @@ class Trial:
     context: Context
     pristine: Callable[[], Context]
     """The same task with parameters as constructed, for candidates whose state is their own."""
-    fork: Callable[[], Runner]
+    ahead: Ahead
+    """Where its runner comes from."""
     fork_sanitized: Callable[[Build], Runner]
     sanitized: Build | None = None
     """With sanitizers in its native code, in confirm; not ok where it could not be made."""
@@ -99,8 +101,8 @@ class Trial:
                 self.context.ready(workload)
         with self._judged():
             with self._clock("fork"):
-                runner = self.fork()
-                stack.callback(runner.kill)
+                runner = self.ahead.take(self.job.limits, self.build.folder)
+                stack.callback(self.ahead.see_off, runner)
                 self._set_up(runner)
                 self.remarks += report.blindness(runner)
             with self._clock("state"):
@@ -117,6 +119,8 @@ class Trial:
         with self._clock("sanitizers"), self._judged():
             self._sanitize(prepared)
         self.stage = self.job.stage
+        with self._clock("settle"):
+            self.ahead.settle()
         timings = self._time(runner, workloads)
         with self._judged():
             self._note_state(watch, "the timed calls")
