@@ -38,7 +38,7 @@ tables: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/render.py --check
 
 tests: $(VENV)/.installed-dev
-	$(BIN)/pytest --numprocesses 4 --dist worksteal -m "not slow and not alone"
+	$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist worksteal -m "not slow and not alone"
 	$(BIN)/pytest -m alone
 
 clean:

@@ -140,6 +140,7 @@ def probe(bare: Path, folder: Path, *checks: str) -> dict[str, str]:
     return found
 
 
+@pytest.mark.slow
 def test_with_held_out_sizes(bare: Path, tmp_path: Path) -> None:
     export(tmp_path)
     assert probe(bare, tmp_path) == dict.fromkeys(CHECKS, "")

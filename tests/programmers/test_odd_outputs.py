@@ -45,6 +45,7 @@ ALONE = ["None", "3", "()", "x", "self.p", "self.b", "x.sum()", "x.t()", "x.deta
          "F.layer_norm(x[:0], (8,))", "(x, x.dtype)", "x.sort()"]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.needs_gxx
 @pytest.mark.parametrize("results", [PLAIN, EMPTY])
 def test_odd_results_beside_others(check: Callable[..., Rendered], results: str) -> None:

@@ -67,6 +67,7 @@ def test_three_threads_give_what_one_gives(
     assert not made.fallback and "-fopenmp" in made.files["model.py"]
 
 
+@pytest.mark.slow
 @pytest.mark.needs_gxx
 @pytest.mark.usefixtures("eager")
 def test_streamed_columns_and_products_apart(check: Check) -> None:
