@@ -14,6 +14,7 @@ from kernelevolve.evaluation import benchmark, physics
 from kernelevolve.evaluation.benchmark import MAX_CALLS, MIN_US, SPOT_TRIES, TRIES, Plan, Samples
 from kernelevolve.evaluation.physics import Work
 from kernelevolve.evaluation.session import BUSY
+from kernelevolve.evaluation.stopwatch import Stopwatch
 from kernelevolve.evaluation.window import Window
 
 GENERATOR = np.random.default_rng(1)
@@ -207,6 +208,7 @@ class Stand:
     slots: tuple = (0, 1, 2)
     usual_us: float = 0.0
     single_us: float = 0.0
+    clock: Stopwatch = field(default_factory=Stopwatch)
 
     def __post_init__(self):
         self.random = Random(7)

@@ -161,10 +161,11 @@ def _rotated(subjects: Mapping[str, Session], by: int) -> list[tuple[str, Sessio
 
 def _spot(session: Session, guess_us: float, plan: Plan) -> None:
     """Verify a call in the middle of a window; the figures of such windows are no samples."""
-    for _ in range(SPOT_TRIES):
-        if session.spot(calls_for(guess_us, plan, session.random)):
-            return
-    session.unseen(SPOT_TRIES)
+    with session.clock("spots"):
+        for _ in range(SPOT_TRIES):
+            if session.spot(calls_for(guess_us, plan, session.random)):
+                return
+        session.unseen(SPOT_TRIES)
 
 
 def _quiet(session: Session, guess_us: float, plan: Plan, *, twice: bool) -> Window:

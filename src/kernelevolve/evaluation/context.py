@@ -220,7 +220,9 @@ class Context:
         self._install(kind, runner, prepared)
         random = Random(f"{self.seed}/{kind}/{workload.name}")
         fresh = self.suites[workload.name].fresh
-        session = Session.open(runner, self.task, prepared, random, COMPILE_SECONDS, fresh)
+        session = Session(
+            runner, self.task, prepared, random, COMPILE_SECONDS, *prepared.blocks(), fresh=fresh
+        )
         session.attach()
         session.verify(1)
         session.lenient = True

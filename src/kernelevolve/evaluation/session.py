@@ -24,6 +24,7 @@ from kernelevolve.evaluation.pool import Prepared
 from kernelevolve.evaluation.probe import Probe
 from kernelevolve.evaluation.processes import Runner
 from kernelevolve.evaluation.slots import Slots
+from kernelevolve.evaluation.stopwatch import Stopwatch
 from kernelevolve.evaluation.verify import Broken, Objection, Unseen, Verifier, Wrong
 from kernelevolve.evaluation.window import Timed, Window
 
@@ -62,8 +63,8 @@ class Session:
     """A call's time when it was last measured; 0 before."""
     single_us: float = 0.0
     """The quickest call's that was verified alone."""
-    timed: float = 0.0
-    """Seconds of all windows so far."""
+    clock: Stopwatch = field(default_factory=Stopwatch)
+    """Of the judgement that it is part of."""
     aside: dict[str, list[float]] = field(default_factory=dict)
     """Processor seconds of the requests between windows, by request."""
     called: set[tuple[int, int | None]] = field(default_factory=set)
@@ -79,19 +80,6 @@ class Session:
         self.freshens = crossing is not None
         self.slots = Slots(self.prepared, self.ring, self.random, crossing)
         self.comparison = Comparison(self.task, self.prepared, self.without)
-
-    @classmethod
-    def open(
-        cls,
-        runner: Runner,
-        task: Task,
-        prepared: Prepared,
-        random: Random,
-        seconds: float,
-        fresh: Fresh | None = None,
-    ) -> "Session":
-        """With memory of its own for slots and outputs."""
-        return cls(runner, task, prepared, random, seconds, *prepared.blocks(), fresh=fresh)
 
     def close(self) -> None:
         """Free the memory."""
@@ -203,13 +191,17 @@ class Session:
         self, start: int, count: int, *, buffers: bool = False, twice: bool, only: bool = False
     ) -> Window:
         """`only` verifying: contents then stay as they are."""
-        self._make_ready(start, 0 if only else count)
+        with self.clock("" if only else "contents"):
+            self._make_ready(start, 0 if only else count)
         timed = self._timed(start, count)
+        if not only:
+            self.clock.add("windows", timed.took * 1e3)
         audit = only or (self._does(Detector.TIMED_CALLS) and (twice or self._audits()))
         if audit and (count == 1 or only or not self.prepared.buffers_matter):
             slot = (start + count - 1) % len(self.slots)
             buffers = buffers and (only or count == 1)
-            self._judge(slot, count, buffers=buffers, twice=twice, only=only)
+            with self.clock("" if only else "audits"):
+                self._judge(slot, count, buffers=buffers, twice=twice, only=only)
         return timed.window(count, Session.least_overhead, own=not self._does(Detector.CLOCK))
 
     def _make_ready(self, start: int, count: int) -> None:
@@ -236,7 +228,6 @@ class Session:
             start=start,
             count=count,
         )
-        self.timed += took
         return Timed(took, own, max(0.0, self.runner.waited() - before))
 
     def _judge(self, slot: int, count: int, *, buffers: bool, twice: bool, only: bool) -> None:
@@ -340,6 +331,7 @@ class Session:
         )
         self._make_ready(start, count)
         timed = self._timed(start, count, midway)
+        self.clock.add("windows", timed.took * 1e3)
         done = found[0].count if found else 0
         steady = self.pace.follow(midway, timed, count, done)
         if done:

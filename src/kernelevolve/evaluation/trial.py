@@ -1,8 +1,8 @@
 """One candidate before the judge: load, verify, time, diagnose. In the judge."""
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from random import Random
@@ -43,6 +43,7 @@ from kernelevolve.evaluation.probes import Suite
 from kernelevolve.evaluation.processes import Ended, Failed, Runner
 from kernelevolve.evaluation.replies import Loaded
 from kernelevolve.evaluation.session import Session
+from kernelevolve.evaluation.stopwatch import Stopwatch
 from kernelevolve.evaluation.verdict import Verdict, ended, judged, on_probe, raised
 
 SETS = 2
@@ -73,7 +74,7 @@ class Trial:
     first_us: dict[str, float] = field(default_factory=dict)
     resident: int = 0
     stage: Stage = Stage.VERIFY
-    stages_ms: dict[str, float] = field(default_factory=dict)
+    clock: Stopwatch = field(default_factory=Stopwatch)
     flags: dict[str, str] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
     incompatible: str = ""
@@ -96,30 +97,30 @@ class Trial:
 
     def _judge(self, stack: ExitStack) -> Evaluation:
         workloads = self._workloads()
-        with self._clock("pool"):
+        with self.clock("pool"):
             for workload in workloads:
                 self.context.ready(workload)
         with self._judged():
-            with self._clock("fork"):
+            with self.clock("fork"):
                 runner = self.ahead.take(self.job.limits, self.build.folder)
                 stack.callback(self.ahead.see_off, runner)
                 self._set_up(runner)
                 self.remarks += report.blindness(runner)
-            with self._clock("state"):
+            with self.clock("state"):
                 watch = Watch(runner, self._seconds) if self._checks_state else None
-            with self._clock("load"):
+            with self.clock("load"):
                 prepared = [self._load(runner, w) for w in workloads]
                 self.resident = runner.memory()[0]
-            with self._clock("verify"):
+            with self.clock("verify"):
                 for one in prepared:
                     self._verify(runner, one)
             self._note_state(watch, "verification")
         if self.job.stage not in TIMED:
             return self._evaluation(Status.OK)
-        with self._clock("sanitizers"), self._judged():
+        with self.clock("sanitizers"), self._judged():
             self._sanitize(prepared)
         self.stage = self.job.stage
-        with self._clock("settle"):
+        with self.clock("settle"):
             self.ahead.settle()
         timings = self._time(runner, workloads)
         with self._judged():
@@ -151,7 +152,7 @@ class Trial:
         return Detector.STATE not in self.job.without
 
     def _note_state(self, watch: Watch | None, calls: str) -> None:
-        with self._clock("state"):
+        with self.clock("state"):
             self.flags |= watch.notes(calls) if watch else {}
 
     def _set_up(self, runner: Runner) -> None:
@@ -173,17 +174,6 @@ class Trial:
 
     def _workloads(self) -> tuple[Workload, ...]:
         return self.job.task.workloads if self._confirming else self.job.task.shown
-
-    @contextmanager
-    def _clock(self, name: str) -> Iterator[None]:
-        begun = time.perf_counter()
-        try:
-            yield
-        finally:
-            self._spend(name, (time.perf_counter() - begun) * 1e3)
-
-    def _spend(self, stage: str, milliseconds: float) -> None:
-        self.stages_ms[stage] = self.stages_ms.get(stage, 0.0) + milliseconds
 
     def _judged(self) -> AbstractContextManager[None]:
         return judged(lambda: self.incompatible)
@@ -235,7 +225,7 @@ class Trial:
         suite = self.suites[prepared.workload.name]
         session = Session(
             runner, self.job.task, prepared, Random(seed), self._seconds,
-            *prepared.lend(), self.job.without, suite.fresh,
+            *prepared.lend(), self.job.without, suite.fresh, clock=self.clock,
         )  # fmt: skip
         self.sessions[prepared.workload.name] = session
         session.attach()
@@ -249,11 +239,15 @@ class Trial:
         )
         first = next(chosen, None)
         sets = CONFIRM_SETS if self._thorough else SETS_WHERE_LARGE if suite.large else SETS
-        self.first_us[prepared.workload.name] = session.verify(sets, first.base if first else None)
-        while first is not None:
-            self._probe(runner, prepared, first)
-            first = next(chosen, None)
-        held.verify(session, suite.bench.separates)
+        base = first.base if first else None
+        with self.clock("sets"):
+            self.first_us[prepared.workload.name] = session.verify(sets, base)
+        with self.clock("probes"):
+            while first is not None:
+                self._probe(runner, prepared, first)
+                first = next(chosen, None)
+        with self.clock("held"):
+            held.verify(session, suite.bench.separates)
         own.check("verified calls")
 
     def _is_spared(self, suite: Suite) -> bool:
@@ -291,14 +285,14 @@ class Trial:
     def _time(self, runner: Runner, workloads: tuple[Workload, ...]) -> list[Timing]:
         timings: list[Timing] = []
         for workload in workloads:
-            with self._clock("baselines"):
+            with self.clock("baselines"):
                 rivals = self._rivals(workload)
-            with self._clock("lease"):
+            with self.clock("lease"):
                 held = lease.timing()
                 held.__enter__()
             begun = time.monotonic()
             try:
-                with self._clock("benchmark"), self._judged():
+                with self.clock("benchmark"), self._judged():
                     timings.append(self._measure(runner, workload, rivals))
             finally:
                 held.__exit__(None, None, None)
@@ -317,7 +311,8 @@ class Trial:
     def _measure(self, runner: Runner, workload: Workload, rivals: dict[str, Session]) -> Timing:
         session = self.sessions[workload.name]
         subjects = {"candidate": session, **rivals}
-        before = sum(s.timed for s in subjects.values())
+        for one in subjects.values():
+            one.clock = self.clock
         session.aside.clear()
         if self._confirming:
             twice = {**subjects, benchmark.AGAIN: rivals["eager"]}
@@ -333,9 +328,6 @@ class Trial:
         session.check_inputs()
         self.belongings[workload.name].check("timed calls")
         session.check_aside(rivals["eager"].aside, self.job.target.threads)
-        windows = (sum(s.timed for s in subjects.values()) - before) * 1e3
-        self._spend("windows", windows)
-        self._spend("benchmark", -windows)
         self.remarks += report.timed(workload.name, samples, rivals)
         grown = runner.memory()[1] - self.resident - session.slots.nbytes - session.outbox.nbytes
         return benchmark.timing(
@@ -387,7 +379,7 @@ class Trial:
             diagnosis=diagnosis,
             flags=tuple(Flag(rule=k, reason=v) for k, v in self.flags.items()),
             remarks=(*sandbox.remark(), *self.remarks, *self._missing_baselines(), *probed),
-            stages_ms={k: round(v, 3) for k, v in self.stages_ms.items()},
+            stages_ms={k: round(v, 3) for k, v in self.clock.ms.items()},
             seed=str(Seeds(self.context.seed, self.job.seed)),
             device_seconds=self.device_seconds,
         )
