@@ -100,7 +100,7 @@ class TestFloorOfTheTasksOwnInputs:
 
     def test_made_inputs_may_be_off_by_two_units_of_the_rows(self):
         units = np.where(self.oracle[:, 0] == 1000.0, 2.0**-14, 2.0**-23)
-        assert self.rms(usual=False) == pytest.approx(2 * np.sqrt(np.mean(units**2)), rel=1e-9)
+        assert self.rms() == pytest.approx(2 * np.sqrt(np.mean(units**2)), rel=1e-9)
 
     def test_usual_ones_by_one_unit_of_the_elements_where_that_is_less(self):
         unit = HALVES["float32"] * np.sqrt(np.mean(self.oracle**2))
