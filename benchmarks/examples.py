@@ -8,7 +8,7 @@ import json
 import tempfile
 import time
 
-from common import RESULTS, ROOT, in_lanes, write
+from common import RESULTS, ROOT, conditions, in_lanes, write
 
 import kernelevolve
 
@@ -68,10 +68,12 @@ def main() -> None:
     kept = {}
     path = RESULTS / "examples.json"
     if path.exists() and set(asked.names) != set(order):
-        kept = {row["example"]: row for row in json.loads(path.read_text())["examples"]}
+        before = json.loads(path.read_text())
+        own = {"conditions": before["conditions"]}
+        kept = {row["example"]: own | row for row in before["examples"]}
     parts = [["--alone", name, "--nodes", str(asked.nodes)] for name in asked.names]
     for row in in_lanes(parts, asked.lanes):
-        kept[row["example"]] = row
+        kept[row["example"]] = row | {"conditions": conditions()}
         best = row["summary"]
         told = f"{best['speedup']:.2f}x {best['speedup_over']}" if best else "no kernel"
         print(f"{row['example']:28} {told}  ({row['seconds']:.0f} s)", flush=True)

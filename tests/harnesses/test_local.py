@@ -124,3 +124,26 @@ def test_the_compiler_and_the_users_own_module_are_baselines(bench, tmp_path):
     bench.loop.run(harness.close())
     assert found.ok, found.message
     assert set(found.timings[0].baselines_us) == {"eager", "compile", "user"}
+
+
+@pytest.mark.slow
+@pytest.mark.needs_gxx
+def test_compiled_code_that_a_killed_compiler_left_is_made_anew(bench, tmp_path, monkeypatch):
+    from kernelevolve.harnesses.local import LocalHarness
+    from kernelevolve.testing.contracts.harness import TASK
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+    def baselines():
+        harness = LocalHarness(bench.harness.spec, "cpp", 1, tmp_path, lambda ref: b"")
+        found = bench.loop.run(harness.admit(TASK, bench.harness.spec, None))
+        bench.loop.run(harness.close())
+        return {name for measured in found.baselines_us.values() for name in measured}
+
+    assert baselines() == {"eager", "compile"}
+    kept = list((tmp_path / "cache").rglob("*.so"))
+    assert kept
+    for library in kept:
+        library.write_bytes(b"")
+    assert baselines() == {"eager", "compile"}
+    assert all(library.stat().st_size for library in (tmp_path / "cache").rglob("*.so"))

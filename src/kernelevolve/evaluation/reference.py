@@ -3,7 +3,9 @@
 import copy
 import os
 import random
+import shutil
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +26,7 @@ from kernelevolve.evaluation.wire import Channel
 
 NARROW = (torch.float32, torch.float16, torch.bfloat16)
 FOLDER = Path("/tmp")  # noqa: S108 - private to this runner
+COMPILED = "TORCHINDUCTOR_CACHE_DIR"
 
 
 class Lift(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -82,6 +85,7 @@ class ReferenceRunner(Runner):
         self.kept: dict[str, list[Tensor]] = {}
         self.before: dict[str, dict[str, Tensor]] = {}
         self.lifted: Any = None
+        self.kept_code = Path()
 
     def do_source(self, body: Request, fds: Sequence[int]) -> Reply:
         """Import the task; report what its import did beside defining things."""
@@ -172,6 +176,19 @@ class ReferenceRunner(Runner):
         """From now on this workload goes through `torch.compile`."""
         subject = self.subjects[body["workload"]]
         subject.run = torch.compile(subject.model, dynamic=False, mode=body["mode"])
+        return {}
+
+    def do_apart(self, body: Request, fds: Sequence[int]) -> Reply:
+        """Compile without the code that was kept: a compiler that was killed leaves pieces."""
+        self.kept_code = Path(os.environ[COMPILED])
+        os.environ[COMPILED] = tempfile.mkdtemp()
+        return {}
+
+    def do_forget(self, body: Request, fds: Sequence[int]) -> Reply:
+        """Remove the code that was kept, and keep code again."""
+        for entry in self.kept_code.iterdir():
+            shutil.rmtree(entry, ignore_errors=True)
+        os.environ[COMPILED] = str(self.kept_code)
         return {}
 
     def do_baseline(self, body: Request, fds: Sequence[int]) -> Reply:
