@@ -204,6 +204,8 @@ class Stand:
     busy: object = field(default_factory=lambda: repeat(0.0))
     seen: object = field(default_factory=lambda: repeat(True))
     lenient: bool = False
+    singly: bool = False
+    starts: object = field(default_factory=lambda: repeat(False))
     log: list[tuple] = field(default_factory=list)
     slots: tuple = (0, 1, 2)
     usual_us: float = 0.0
@@ -232,6 +234,13 @@ class Stand:
     def spot(self, count):
         self.note("spot", count)
         return next(self.seen)
+
+    def starts_threads(self):
+        return next(self.starts)
+
+    def time_singly(self):
+        self.note("singly")
+        self.singly = True
 
     def unseen(self, windows):
         self.note("unseen", windows)
@@ -267,6 +276,16 @@ def test_what_fills_a_window_with_one_call_was_warmed_when_it_was_verified():
     stand = Stand(us=[2600.0, 2500.0], single_us=2400.0)
     assert benchmark.warm_up(stand, PLAN) == 2500.0
     assert [count for count, _ in stand.did("window")] == [1, 1]
+
+
+def test_who_starts_threads_while_it_is_timed_is_measured_again_call_by_call():
+    stand = Stand(us=[10.0, 10.0, *[5.0] * PLAN.rounds, 90.0], starts=iter([True, True]))
+    samples = samples_of(stand)
+    assert stand.did("singly") == [()]
+    assert set(samples.us["candidate"]) == {90.0}
+    quiet = Stand(starts=iter([True, False]))
+    samples_of(quiet)
+    assert quiet.did("singly") == []
 
 
 def test_what_was_timed_before_is_only_warmed():

@@ -232,7 +232,7 @@ def test_no_description_of_outputs_makes_poison_right(prepared):
         answers = [{}, {"took": took}, reply, *([reply] if extra else [])]
         with fake(*answers) as runner:
             runner.memory_seen = seen
-            session = Session.open(runner, bench.task, one, Random(1), SECONDS)
+            session = Session(runner, bench.task, one, Random(1), SECONDS, *one.blocks())
             try:
                 if known:
                     with suppress(Exception):
@@ -256,7 +256,8 @@ def test_the_right_description_of_poison_is_wrong_for_its_values(prepared):
     good = honest_outcome(bench.prepared)
     with fake({}, {"took": 0.0}, good) as runner:
         runner.peeks = False
-        session = Session.open(runner, bench.task, bench.prepared, Random(1), SECONDS)
+        blocks = bench.prepared.blocks()
+        session = Session(runner, bench.task, bench.prepared, Random(1), SECONDS, *blocks)
         found = ends(lambda: session.once(0))
         session.close()
     assert found is not None

@@ -4,6 +4,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -132,18 +133,19 @@ def test_compiled_code_that_a_killed_compiler_left_is_made_anew(bench, tmp_path,
     from kernelevolve.harnesses.local import LocalHarness
     from kernelevolve.testing.contracts.harness import TASK
 
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-
     def baselines():
         harness = LocalHarness(bench.harness.spec, "cpp", 1, tmp_path, lambda ref: b"")
         found = bench.loop.run(harness.admit(TASK, bench.harness.spec, None))
         bench.loop.run(harness.close())
         return {name for measured in found.baselines_us.values() for name in measured}
 
-    assert baselines() == {"eager", "compile"}
-    kept = list((tmp_path / "cache").rglob("*.so"))
-    assert kept
-    for library in kept:
-        library.write_bytes(b"")
-    assert baselines() == {"eager", "compile"}
-    assert all(library.stat().st_size for library in (tmp_path / "cache").rglob("*.so"))
+    # Not below /tmp, of which every runner has its own.
+    with TemporaryDirectory(dir="/var/tmp") as cache:  # noqa: S108
+        monkeypatch.setenv("XDG_CACHE_HOME", cache)
+        assert baselines() == {"eager", "compile"}
+        kept = list(Path(cache).rglob("*.main.so"))
+        assert kept
+        for library in kept:
+            library.write_bytes(b"")
+        assert baselines() == {"eager", "compile"}
+        assert all(library.stat().st_size for library in Path(cache).rglob("*.main.so"))

@@ -95,6 +95,8 @@ def measure(
 ) -> Samples:
     """Windows of all subjects in turn: A B C A B C.
 
+    A subject that starts threads meanwhile is measured again, call by call.
+
     Args:
         subjects: by name; the first one's secrets decide.
         plan: how long.
@@ -103,6 +105,9 @@ def measure(
     """
     every = every or {}
     guesses = {name: warm_up(s, plan) for name, s in subjects.items()}
+    watched = [s for s in subjects.values() if not (s.lenient or s.singly)]
+    for session in watched:
+        session.starts_threads()
     round_us = sum(max(g, plan.window_us) / every.get(n, 1) for n, g in guesses.items())
     rounds = int(max(plan.least, min(plan.rounds, plan.budget_seconds * 1e6 / round_us)))
     if best_us is not None and next(iter(guesses.values())) > plan.hopeless * best_us:
@@ -122,7 +127,10 @@ def measure(
         for _ in range(spots[name].count(rounds)):
             _spot(session, guesses[name], plan)
         session.usual_us = median(samples.us[name])
-    return samples
+    starting = [session for session in watched if session.starts_threads()]
+    for session in starting:
+        session.time_singly()
+    return measure(subjects, plan, every, best_us) if starting else samples
 
 
 def measure_steadily(subjects: Mapping[str, Session], plan: Plan) -> Samples:

@@ -21,6 +21,8 @@ from kernelevolve.evaluation.tensors import tree_map
 Call = Callable[[Any], Any]
 Loading = Literal["by_name", "by_order", "seeded", "none"]
 NOISE = 0.1
+ZEROS = 1 / 16
+"""Share of the parameters that are zero when they are anything."""
 
 
 def import_text(name: str, text: str, folder: Path) -> ModuleType:
@@ -127,6 +129,18 @@ def perturb(model: nn.Module, seed: int, randomise: Mapping[str, Sequence[float]
             raise ValueError(f"RANDOMISE names {name!r}; the buffers are {sorted(buffers)}")
         fill = torch.rand(buffers[name].shape, generator=generator) * (high - low) + low
         buffers[name].copy_(fill)
+
+
+@torch.no_grad()
+def train(model: nn.Module, seed: int, *, zeros: bool) -> None:
+    """Give float parameters any sign and up to four times or a quarter of their size, or zero."""
+    generator = torch.Generator().manual_seed(seed)
+    for parameter in real_parameters(model):
+        signs = torch.randint(0, 2, parameter.shape, generator=generator) * 2 - 1
+        sizes = 4.0 ** (2 * torch.rand(parameter.shape, generator=generator) - 1)
+        if zeros:
+            sizes[torch.rand(parameter.shape, generator=generator) < ZEROS] = 0.0
+        parameter.mul_((signs * sizes).to(parameter.dtype))
 
 
 def real_parameters(model: nn.Module) -> list[nn.Parameter]:

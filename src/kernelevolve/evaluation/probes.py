@@ -187,7 +187,7 @@ def _plans() -> list[Plan]:
     ]
     for name, view in placement.VIEWS.items():
         made.append(Plan(name, Detector.ADVERSARIAL, view.what, placement.ADVICE))
-    made.append(Plan(renewal.NAME, Detector.PARAMETERS, renewal.WHAT, renewal.ADVICE))
+    made += renewal.PLANS
     made.append(Plan(succession.NAME, Detector.ADVERSARIAL, succession.WHAT, succession.ADVICE))
     made.append(Plan("integers", Detector.LINEAR, linear.WHAT, linear.ADVICE))
     for number in range(MUTANTS):

@@ -60,6 +60,9 @@ class Failed(Exception):
 class Runner:
     """One forked runner."""
 
+    _last_word: dict[str, Any] | None = None
+    """What its init said of its end, where it was asked for something else."""
+
     def __init__(
         self, control: socket.socket, status: socket.socket, log: int, *, isolated: bool
     ) -> None:
@@ -89,13 +92,29 @@ class Runner:
         Raises:
             Lost: it has ended.
         """
+        if not self._ask_init({"shown": folder}).get("shown"):
+            raise Lost("a runner ended before it loaded anything")
+
+    def _ask_init(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Its answer; its last word where the runner has ended."""
         try:
-            self._status.send({"shown": folder})
-            said = self._status.receive(STOP_SECONDS).body
+            self._status.send(body)
+            answer = self._status.receive(STOP_SECONDS).body
+            self._last_word = answer if "ended" in answer else None
+            return answer
         except (Closed, Expired, Malformed) as error:
-            raise Lost(f"a runner ended before it loaded anything: {error}") from error
-        if not said.get("shown"):
-            raise Lost(f"a runner ended before it loaded anything: {said}")
+            return {"failed": str(error)}
+
+    def started(self) -> int | None:
+        """How many threads and processes have started in its namespace, give or take its own.
+
+        The difference of two answers is exact: one more for each question in between. None where
+        runners have no namespace of their own, or it has ended.
+        """
+        if not self._isolated:
+            return None
+        number = self._ask_init({"number": True}).get("number")
+        return number if isinstance(number, int) else None
 
     def ask(self, op: str, seconds: float, fds: Sequence[int] = (), **body: Any) -> dict[str, Any]:
         """Send a request and wait for its answer.
@@ -200,7 +219,7 @@ class Runner:
         self.go_on()
         code, why = -signal.SIGKILL, ""
         try:
-            body = self._status.receive(STOP_SECONDS).body
+            body = self._last_word or self._status.receive(STOP_SECONDS).body
             code, why = int(body.get("ended", 0)), str(body.get("limit", ""))
         except Expired:
             why = CLOSED

@@ -141,6 +141,8 @@ class ReferenceRunner(Runner):
             before = {k: v.clone() for k, v in modules.state_of(subject.model).items()}
             self.before[name] = before
             modules.perturb(subject.model, body["seed"], self.task.randomise)
+            if body.get("far"):
+                modules.train(subject.model, body["seed"], zeros=body["far"] == "zeros")
         subject.remember()
         return {"changed": name in self.before}
 
@@ -180,15 +182,15 @@ class ReferenceRunner(Runner):
 
     def do_apart(self, body: Request, fds: Sequence[int]) -> Reply:
         """Compile without the code that was kept: a compiler that was killed leaves pieces."""
-        self.kept_code = Path(os.environ[COMPILED])
-        os.environ[COMPILED] = tempfile.mkdtemp()
+        self.kept_code = Path(os.environ[COMPILED])  # noqa: TID251 - PyTorch reads it there
+        os.environ[COMPILED] = tempfile.mkdtemp()  # noqa: TID251
         return {}
 
     def do_forget(self, body: Request, fds: Sequence[int]) -> Reply:
         """Remove the code that was kept, and keep code again."""
         for entry in self.kept_code.iterdir():
             shutil.rmtree(entry, ignore_errors=True)
-        os.environ[COMPILED] = str(self.kept_code)
+        os.environ[COMPILED] = str(self.kept_code)  # noqa: TID251
         return {}
 
     def do_baseline(self, body: Request, fds: Sequence[int]) -> Reply:

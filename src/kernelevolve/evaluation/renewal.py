@@ -1,26 +1,47 @@
-"""The probe of parameters that change under a module that was called, as training changes them."""
+"""The probes of parameters that change under a module that was called, as training changes them."""
 
 import numpy as np
 
+from kernelevolve.core.detector import Detector
 from kernelevolve.evaluation.bench import BEYOND, Bench
 from kernelevolve.evaluation.probe import Plan, Probe, Skipped
 
-NAME = "renewed-parameters"
-WHAT = "parameters that changed in place since the first call"
 ADVICE = (
     "derive what you need of parameters in prepare(), which is called again when they have "
     "changed, or in every forward"
 )
+TRAINED = "training gives parameters any sign and size: rely on none, or take another path there"
+PLANS = (
+    Plan(
+        "renewed-parameters",
+        Detector.PARAMETERS,
+        "parameters that changed in place since the first call",
+        ADVICE,
+    ),
+    Plan("trained-parameters", Detector.PARAMETERS, "parameters of any sign and size", TRAINED),
+)
+FAR = {"renewed-parameters": ("",), "trained-parameters": ("zeros", "signs")}
+"""How far parameters move, the strongest first; see `modules.train`."""
 
 
 def make(bench: Bench, plan: Plan, base: int, random: np.random.Generator) -> Probe:
-    """Set `base` of the pool with other parameters.
+    """Set `base` of the pool with other parameters, as far away as the reference can take.
 
     Raises:
-        Skipped: there are none, or they do not matter.
+        Skipped: there are none, they do not matter, or the reference takes no others.
     """
+    reason = ""
+    for far in FAR[plan.name]:
+        try:
+            return _make(bench, plan, base, random, far)
+        except Skipped as error:
+            reason = str(error)
+    raise Skipped(reason)
+
+
+def _make(bench: Bench, plan: Plan, base: int, random: np.random.Generator, far: str) -> Probe:
     prepared, answers = bench.prepared, bench.answers()
-    if not answers.ask("moved", seed=int(random.integers(1 << 62)))["changed"]:
+    if not answers.ask("moved", seed=int(random.integers(1 << 62)), far=far)["changed"]:
         raise Skipped("there are no float parameters")
     try:
         natural = prepared.expected[base]

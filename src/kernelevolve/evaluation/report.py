@@ -13,6 +13,10 @@ UNREADABLE = (
     "this machine does not let the judge read a runner's memory (process_vm_readv): outputs were "
     "copied by the runner after the clock had stopped, and no call midway could be verified"
 )
+SINGLY = (
+    "threads or processes were started in timed windows: each call was timed alone, with the time "
+    "that it takes to stop them; keep a pool of threads from one call to the next"
+)
 ALONE = "one processor core for judge and candidate: no call midway could be verified"
 
 
@@ -55,8 +59,11 @@ def blindness(runner: Runner) -> list[str]:
     return [UNREADABLE] * (not runner.peeks) + [ALONE] * (not runner.watched)
 
 
-def timed(workload: str, samples: Samples, rivals: Mapping[str, Session]) -> Iterator[str]:
+def timed(samples: Samples, candidate: Session, rivals: Mapping[str, Session]) -> Iterator[str]:
     """What may be doubted of a workload's figures."""
+    workload = candidate.prepared.workload.name
+    if candidate.singly:
+        yield f"{workload}: {SINGLY}"
     if samples.clocks_disagree("candidate"):
         yield f"{workload}: the runner's clock disagrees with the judge's"
     if samples.busy:

@@ -72,6 +72,9 @@ class Session:
     probed: Probe | None = None
     """What lies in the called slot instead of one of the pool's sets."""
     pace: Pace = field(default_factory=Pace)
+    singly: bool = False
+    """See `time_singly`."""
+    _started: int | None = None
 
     def __post_init__(self) -> None:
         self.outputs = Outputs(self.runner, self.prepared.plain)
@@ -177,6 +180,8 @@ class Session:
     def _most(self, count: int) -> int:
         """No slot is called twice in a window; what calls change is good for one window."""
         if self.prepared.mutated and self._does(Detector.TIMED_CALLS):
+            return min(count, 1)
+        if self.singly:
             return min(count, 1)
         once = self.freshens or self.prepared.mutates_inputs
         return min(count, len(self.slots)) if once else count
@@ -351,6 +356,21 @@ class Session:
         except Wrong as error:
             text = f"a call in the middle of a timed window: {error}"
             raise Wrong(Detector.TIMED_CALLS, text) from error
+
+    def starts_threads(self) -> bool:
+        """Whether threads or processes have started since this was asked last."""
+        if not self._does(Detector.TIMED_CALLS):
+            return False
+        before, self._started = self._started, self.runner.started()
+        return None not in (before, self._started) and self._started != (before or 0) + 1
+
+    def time_singly(self) -> None:
+        """From now on each call is a window of its own, until everything was seen to stand.
+
+        Who starts threads can have one that no stop reaches at once, which works no other calls
+        than those that are looked at.
+        """
+        self.singly = self.runner.tree.strict = True
 
     def unseen(self, windows: int) -> None:
         """So many windows were to be stopped midway, and in none was a call seen to end."""

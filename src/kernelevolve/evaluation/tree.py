@@ -25,6 +25,8 @@ class Tree:
     def __init__(self, init: int) -> None:
         self.init = init
         self.halted = False
+        self.strict = False
+        """Whether a halt lasts until all threads were looked for, of which some may be new."""
         self._pids: list[int] = []
         self._threads: dict[tuple[int, str], int] = {}
         self._own_stat = os.open(f"/proc/{init}/stat", os.O_RDONLY | os.O_CLOEXEC)
@@ -55,7 +57,7 @@ class Tree:
                     os.kill(pid, signal.SIGSTOP)
             self._await(deadline)
             moment = time.perf_counter()
-        return moment
+        return time.perf_counter() if self.strict else moment
 
     def _await(self, deadline: float) -> None:
         while not self._stands():

@@ -328,7 +328,7 @@ class Trial:
         session.check_inputs()
         self.belongings[workload.name].check("timed calls")
         session.check_aside(rivals["eager"].aside, self.job.target.threads)
-        self.remarks += report.timed(workload.name, samples, rivals)
+        self.remarks += report.timed(samples, session, rivals)
         grown = runner.memory()[1] - self.resident - session.slots.nbytes - session.outbox.nbytes
         return benchmark.timing(
             session,
