@@ -206,6 +206,14 @@ def _extremes(values: Array, domain: Domain, random: Random, strength: float) ->
     return found
 
 
+def _row_extremes(values: Array, domain: Domain, random: Random, strength: float) -> Array:
+    """Each row of one value: masks that leave out nothing, or everything."""
+    rows = _rows(values)
+    ends = np.array([domain.levels[0], domain.levels[-1]]).astype(values.dtype)
+    rows[:] = random.choice(ends, (len(rows), 1))
+    return rows
+
+
 def _ascending(values: Array, domain: Domain, random: Random, strength: float) -> Array:
     """Other values between the same ends, some of them equal."""
     rows = values.reshape(-1, values.shape[-1])
@@ -258,6 +266,14 @@ GENERATORS = (
         CASES,
         _extremes,
         ("integer", "boolean", "levels"),
+    ),
+    Generator(
+        "row-extremes",
+        "integers or masks of one value in each row, some rows left out altogether",
+        "treat rows of which nothing remains as the reference does",
+        _row_extremes,
+        ("integer", "boolean", "levels"),
+        tries=(1.0,),
     ),
     Generator(
         "ascending",

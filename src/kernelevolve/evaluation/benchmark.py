@@ -95,7 +95,8 @@ def measure(
 ) -> Samples:
     """Windows of all subjects in turn: A B C A B C.
 
-    A subject that starts threads meanwhile is measured again, call by call.
+    A subject that starts threads meanwhile is measured again, call by call: it can have one that
+    no stop reaches at once, which works no other calls than those that are looked at.
 
     Args:
         subjects: by name; the first one's secrets decide.

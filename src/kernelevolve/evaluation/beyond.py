@@ -21,6 +21,9 @@ SOME = 16
 MARKED = 0.1
 FAR = 200.0
 """Exponentials of it overflow."""
+FARTHEST = 5.0
+"""Power of ten of the spread; of float32, two digits are left of what differs in a row."""
+HALF = 0.5
 NEAR = 3.0
 STRONG, USUAL, WEAK = 1.0, 0.5, 0.25
 
@@ -46,16 +49,37 @@ def _wide(values: Array, domain: Domain, random: Random, strength: float) -> Arr
     return values
 
 
+def _none(values: Array, domain: Domain, random: Random, strength: float) -> Array:
+    """Exact zeros among values that were never zero."""
+    flat = values.reshape(-1)
+    if not domain.signed:
+        places = random.choice(flat.size, max(1, round(flat.size * MARKED)), replace=False)
+        flat[places] = 0
+    return flat
+
+
+def _far_rows(values: Array, domain: Domain, random: Random, strength: float) -> Array:
+    """Every other row far to one side."""
+    rows = values.reshape(-1, values.shape[-1] if values.ndim > 1 else values.size)
+    if not domain.bounded:
+        side = domain.directions(random, (len(rows), 1))
+        far = domain.spread * 10.0 ** (FARTHEST * strength) * side
+        rows += (far * (random.random((len(rows), 1)) < HALF)).astype(values.dtype)
+    return rows
+
+
 def _between(values: Array, domain: Domain, random: Random, strength: float) -> Array:
     drawn: Array = random.uniform(domain.low, domain.high, values.shape).astype(values.dtype)
     return drawn
 
 
 def _marked(values: Array, domain: Domain, random: Random, strength: float) -> Array:
-    """All markers, then one of them."""
-    if domain.markers:
-        known = np.array(domain.markers, np.int64)
-        known = known if strength == STRONG else random.choice(known, 1)
+    """All markers, then those that are not negative, then one of them."""
+    known = np.array(domain.markers, np.int64)
+    if strength == USUAL:
+        known = known[known >= 0]
+    if known.size:
+        known = random.choice(known, 1) if strength == WEAK else known
         flat = values.reshape(-1)
         places = random.choice(flat.size, max(1, round(flat.size * MARKED)), replace=False)
         flat[places] = random.choice(known, places.size).astype(values.dtype)
@@ -72,6 +96,22 @@ GENERATORS = (
         _wide,
         unseen=True,
         tries=(STRONG, USUAL, WEAK),
+    ),
+    Generator(
+        "none",
+        "zeros among values that were never zero",
+        "treat zero as the reference does",
+        _none,
+        unseen=True,
+        tries=(STRONG,),
+    ),
+    Generator(
+        "far-rows",
+        "some rows far to one side",
+        "begin maxima and minima with a value of the row, not with a large number",
+        _far_rows,
+        unseen=True,
+        tries=(1.0, 0.9, 0.8, 0.6),
     ),
     Generator(
         "between",

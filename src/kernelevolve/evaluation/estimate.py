@@ -17,6 +17,7 @@ from kernelevolve.evaluation.traits import (
     COMPARING,
     IGNORING,
     MOST_MARKERS,
+    ORDERING,
     SELECTING,
     SETTLED,
     SMOOTH,
@@ -66,13 +67,13 @@ class Meter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """What the values of the inputs may not be, or should once be."""
         if name == "_to_copy" and taken[0].is_floating_point():
             self.truncates |= any(_counts(t) for t in made)
-        marker = None
+        marker, around = None, 0
         if name in IGNORING:
             marker = args[IGNORING[name]]
-        elif overload in COMPARING and _counts(taken[0]):
-            marker = args[1]
+        elif overload in COMPARING | ORDERING and _counts(taken[0]):
+            marker, around = args[1], int(overload in ORDERING)
         if type(marker) is int and len(self.markers) < MOST_MARKERS:
-            self.markers.add(marker)
+            self.markers |= set(range(marker - around, marker + around + 1))
 
     def _is_new(self, tensor: Tensor) -> bool:
         storage = tensor.untyped_storage()

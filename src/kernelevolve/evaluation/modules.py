@@ -21,6 +21,7 @@ from kernelevolve.evaluation.tensors import tree_map
 Call = Callable[[Any], Any]
 Loading = Literal["by_name", "by_order", "seeded", "none"]
 NOISE = 0.1
+LARGE = 4.0
 ZEROS = 1 / 16
 """Share of the parameters that are zero when they are anything."""
 
@@ -132,15 +133,23 @@ def perturb(model: nn.Module, seed: int, randomise: Mapping[str, Sequence[float]
 
 
 @torch.no_grad()
-def train(model: nn.Module, seed: int, *, zeros: bool) -> None:
-    """Give float parameters any sign and up to four times or a quarter of their size, or zero."""
+def train(model: nn.Module, seed: int, far: str) -> None:
+    """Make float parameters what training may make of them.
+
+    Args:
+        model: is changed.
+        seed: of chance.
+        far: `signs` for any sign and a quarter of the size to four times of it, `zeros` for some
+            zeros among these, `large` for four times the size of all.
+    """
     generator = torch.Generator().manual_seed(seed)
     for parameter in real_parameters(model):
-        signs = torch.randint(0, 2, parameter.shape, generator=generator) * 2 - 1
-        sizes = 4.0 ** (2 * torch.rand(parameter.shape, generator=generator) - 1)
-        if zeros:
-            sizes[torch.rand(parameter.shape, generator=generator) < ZEROS] = 0.0
-        parameter.mul_((signs * sizes).to(parameter.dtype))
+        shape = parameter.shape
+        factors = LARGE ** (2 * torch.rand(shape, generator=generator) - 1)
+        factors *= torch.randint(0, 2, shape, generator=generator) * 2 - 1
+        if far == "zeros":
+            factors[torch.rand(shape, generator=generator) < ZEROS] = 0.0
+        parameter.mul_(LARGE if far == "large" else factors.to(parameter.dtype))
 
 
 def real_parameters(model: nn.Module) -> list[nn.Parameter]:

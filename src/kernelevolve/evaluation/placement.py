@@ -32,7 +32,7 @@ class View:
     last: int = 1
     """Step along the last dimension."""
     pitch: int = 0
-    """Elements between rows."""
+    """Elements between rows, and rows between matrices."""
     swapped: bool = False
     """The last two dimensions change places in memory."""
 
@@ -101,7 +101,8 @@ def _strides(leaf: Leaf, view: View) -> tuple[int, ...] | None:
     if view.swapped:
         inner = contiguous((*shape[:-2], shape[-1], shape[-2]))
         return (*inner[:-2], inner[-1], inner[-2])
-    wider = (*shape[:-1], shape[-1] * view.last + view.pitch)
+    taller = tuple(n + view.pitch for n in shape[-2:-1])
+    wider = (*shape[:-2], *taller, shape[-1] * view.last + view.pitch)
     return (*contiguous(wider)[:-1], view.last)
 
 

@@ -60,6 +60,8 @@ class Failed(Exception):
 class Runner:
     """One forked runner."""
 
+    _started: int | None = None
+    """The last number that the kernel gave in its namespace."""
     _last_word: dict[str, Any] | None = None
     """What its init said of its end, where it was asked for something else."""
 
@@ -105,16 +107,17 @@ class Runner:
         except (Closed, Expired, Malformed) as error:
             return {"failed": str(error)}
 
-    def started(self) -> int | None:
-        """How many threads and processes have started in its namespace, give or take its own.
+    def starts_threads(self) -> bool:
+        """Whether threads or processes have started in its namespace since this was asked last.
 
-        The difference of two answers is exact: one more for each question in between. None where
-        runners have no namespace of their own, or it has ended.
+        The kernel's numbers tell: each question takes one. Not known, and so not said, where
+        runners have no namespace of their own.
         """
-        if not self._isolated:
-            return None
-        number = self._ask_init({"number": True}).get("number")
-        return number if isinstance(number, int) else None
+        before, self._started = self._started, None
+        number = self._ask_init({"number": True}).get("number") if self._isolated else None
+        if isinstance(number, int):
+            self._started = number
+        return None not in (before, number) and number != (before or 0) + 1
 
     def ask(self, op: str, seconds: float, fds: Sequence[int] = (), **body: Any) -> dict[str, Any]:
         """Send a request and wait for its answer.

@@ -142,7 +142,7 @@ class ReferenceRunner(Runner):
             self.before[name] = before
             modules.perturb(subject.model, body["seed"], self.task.randomise)
             if body.get("far"):
-                modules.train(subject.model, body["seed"], zeros=body["far"] == "zeros")
+                modules.train(subject.model, body["seed"], body["far"])
         subject.remember()
         return {"changed": name in self.before}
 

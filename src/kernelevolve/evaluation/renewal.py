@@ -19,8 +19,13 @@ PLANS = (
         ADVICE,
     ),
     Plan("trained-parameters", Detector.PARAMETERS, "parameters of any sign and size", TRAINED),
+    Plan("large-parameters", Detector.PARAMETERS, "parameters of four times their size", TRAINED),
 )
-FAR = {"renewed-parameters": ("",), "trained-parameters": ("zeros", "signs")}
+FAR = {
+    "renewed-parameters": ("",),
+    "trained-parameters": ("zeros", "signs"),
+    "large-parameters": ("large",),
+}
 """How far parameters move, the strongest first; see `modules.train`."""
 
 

@@ -74,7 +74,6 @@ class Session:
     pace: Pace = field(default_factory=Pace)
     singly: bool = False
     """See `time_singly`."""
-    _started: int | None = None
 
     def __post_init__(self) -> None:
         self.outputs = Outputs(self.runner, self.prepared.plain)
@@ -179,9 +178,7 @@ class Session:
 
     def _most(self, count: int) -> int:
         """No slot is called twice in a window; what calls change is good for one window."""
-        if self.prepared.mutated and self._does(Detector.TIMED_CALLS):
-            return min(count, 1)
-        if self.singly:
+        if self.singly or (self.prepared.mutated and self._does(Detector.TIMED_CALLS)):
             return min(count, 1)
         once = self.freshens or self.prepared.mutates_inputs
         return min(count, len(self.slots)) if once else count
@@ -359,17 +356,10 @@ class Session:
 
     def starts_threads(self) -> bool:
         """Whether threads or processes have started since this was asked last."""
-        if not self._does(Detector.TIMED_CALLS):
-            return False
-        before, self._started = self._started, self.runner.started()
-        return None not in (before, self._started) and self._started != (before or 0) + 1
+        return self._does(Detector.TIMED_CALLS) and self.runner.starts_threads()
 
     def time_singly(self) -> None:
-        """From now on each call is a window of its own, until everything was seen to stand.
-
-        Who starts threads can have one that no stop reaches at once, which works no other calls
-        than those that are looked at.
-        """
+        """From now on each call is a window of its own, until everything was seen to stand."""
         self.singly = self.runner.tree.strict = True
 
     def unseen(self, windows: int) -> None:

@@ -38,7 +38,9 @@ like leave open who of equals gets the gradient."""
 IGNORING = {"nll_loss_forward": 4, "nll_loss2d_forward": 4}
 """Operations with an integer that marks elements to be left out, and which argument that is."""
 COMPARING = frozenset(("eq.Scalar", "ne.Scalar"))
-MOST_MARKERS = 8
+ORDERING = frozenset(("ge.Scalar", "gt.Scalar", "le.Scalar", "lt.Scalar"))
+"""What they compare integers with has a meaning, and so has what lies beside it."""
+MOST_MARKERS = 12
 
 
 @dataclass(frozen=True)
