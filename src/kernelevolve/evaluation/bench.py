@@ -181,10 +181,9 @@ class Bench:
     def excess(self, probe: Probe, outputs: Outputs) -> float:
         """How many budgets the worst output is off; at most 1 is accepted."""
         verifier = Verifier(self.task.tolerance, self.prepared.outputs, probe.yardsticks)
-        return max(
-            verifier.excess(index, reference, values, probe.yardsticks[index])
-            for index, (reference, values) in enumerate(zip(probe.expected, outputs, strict=True))
-        )
+        both = enumerate(zip(probe.expected, outputs, strict=True))
+        found = (verifier.excess(i, one, values, probe.yardsticks[i]) for i, (one, values) in both)
+        return max(found, default=0.0)
 
     def _toothless(self, expected: Sequence[Reference], yardsticks: Sequence[Yardstick]) -> bool:
         """Whether even zeros would be within the budget of every output."""

@@ -23,7 +23,12 @@ NEW_NAMESPACES = 0x7E020080
 """Flags of `clone` that make namespaces: mount, cgroup, UTS, IPC, user, PID, network, time."""
 LOAD, EQUAL, ANY_BIT, RETURN = 0x20, 0x15, 0x45, 0x06
 ALLOW, REFUSE = 0x7FFF0000, 0x00050000
-NUMBER, ARCHITECTURE, FIRST_ARGUMENT = 0, 4, 16
+NUMBER, ARCHITECTURE, FIRST_ARGUMENT, SECOND_ARGUMENT = 0, 4, 16, 24
+TELLING = {
+    "fcntl": {"F_SETOWN": 8, "F_SETSIG": 10, "F_SETOWN_EX": 15, "F_NOTIFY": 1026},
+    "ioctl": {"FIOSETOWN": 0x8901, "SIOCSPGRP": 0x8902, "FIOASYNC": 0x5452},
+}
+"""Have the kernel send signals of one's choice: one that continues takes a pending stop away."""
 OTHER_ABI = 0x40000000
 """Marks calls of x32 in the number; that table would lead round this filter."""
 
@@ -34,6 +39,8 @@ class Calls(NamedTuple):
     audit: int
     clone: int
     prctl: int
+    fcntl: int
+    ioctl: int
     refused: dict[str, int]
 
 
@@ -58,6 +65,8 @@ X86_64 = Calls(
     audit=0xC000003E,
     clone=56,
     prctl=157,
+    fcntl=72,
+    ioctl=16,
     refused=COMMON
     | {"shmget": 29, "msgget": 68, "ptrace": 101, "syslog": 103, "modify_ldt": 154}
     | {"pivot_root": 155, "adjtimex": 159, "chroot": 161, "acct": 163, "settimeofday": 164}
@@ -69,12 +78,14 @@ X86_64 = Calls(
     | {"open_by_handle_at": 304, "clock_adjtime": 305, "setns": 308, "process_vm_readv": 310}
     | {"process_vm_writev": 311, "kcmp": 312, "finit_module": 313, "seccomp": 317}
     | {"memfd_create": 319, "kexec_file_load": 320, "bpf": 321, "userfaultfd": 323}
-    | {"timer_create": 222, "timerfd_create": 283},
+    | {"timer_create": 222, "mq_notify": 244, "timerfd_create": 283},
 )
 AARCH64 = Calls(
     audit=0xC00000B7,
     clone=220,
     prctl=167,
+    fcntl=25,
+    ioctl=29,
     refused=COMMON
     | {"umount2": 39, "mount": 40, "pivot_root": 41, "chroot": 51, "quotactl": 60, "acct": 89}
     | {"unshare": 97, "kexec_load": 104, "init_module": 105, "delete_module": 106}
@@ -85,7 +96,7 @@ AARCH64 = Calls(
     | {"open_by_handle_at": 265, "clock_adjtime": 266, "setns": 268, "process_vm_readv": 270}
     | {"process_vm_writev": 271, "kcmp": 272, "finit_module": 273, "seccomp": 277}
     | {"memfd_create": 279, "bpf": 280, "userfaultfd": 282, "kexec_file_load": 294}
-    | {"timer_create": 107, "timerfd_create": 85},
+    | {"timer_create": 107, "mq_notify": 184, "timerfd_create": 85},
 )
 MACHINES = {"x86_64": X86_64, "aarch64": AARCH64}
 
@@ -105,6 +116,10 @@ def program() -> bytes:
         steps += [_step(EQUAL, number, 0, 1), refuse]
     argument = _step(LOAD, FIRST_ARGUMENT)
     allow = _step(RETURN, ALLOW)
+    for name, commands in TELLING.items():
+        tests = [s for c in commands.values() for s in (_step(EQUAL, c, 0, 1), refuse)]
+        steps += [_step(EQUAL, getattr(calls, name), 0, len(tests) + 2)]
+        steps += [_step(LOAD, SECOND_ARGUMENT), *tests, allow]
     steps += [_step(EQUAL, calls.clone, 0, 4), argument]
     steps += [_step(ANY_BIT, NEW_NAMESPACES, 0, 1), refuse, allow]
     steps += [_step(EQUAL, calls.prctl, 0, 3), argument]

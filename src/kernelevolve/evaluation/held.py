@@ -18,10 +18,12 @@ from kernelevolve.evaluation.sharing import shared
 from kernelevolve.evaluation.verify import Broken, Wrong
 from kernelevolve.evaluation.wire import Malformed
 
-CALLS = 16
+CALLS, CALLS_THOROUGH = 16, 64
 MOST_BYTES = 16 << 20
 MOST_BYTES_THOROUGH = 48 << 20
-"""Three results of 16 MiB, so that two buffers used in turn are found too."""
+KEPT_BYTES = 512 << 20
+"""In *confirm* so much is kept, and buffers that are used in turn are found by the first result;
+what is compared in full is less."""
 HELD_BYTES = 1 << 30
 """Of one result; larger ones are not held."""
 KEPT = (
@@ -51,12 +53,12 @@ def verify(session: Session, separates: bool) -> None:
         Wrong: a later call's are not right, or gradients do not belong to their forward pass.
     """
     prepared = session.prepared
-    most = MOST_BYTES_THOROUGH if session.thorough else MOST_BYTES
-    calls = max(2, min(CALLS, most // max(1, prepared.plain.nbytes)))
-    changes = prepared.buffers_matter or prepared.mutates_inputs
-    large = prepared.plain.nbytes > HELD_BYTES
-    if large or changes or Detector.ALIASING in session.without:
+    calls = _calls(session)
+    if not calls:
         return
+    if prepared.mutates_inputs:
+        session.runner.stop()
+        session.slots.fill()
     start = session.slots.secret()
     apart = separates and Detector.GRADIENTS not in session.without
     layout = _layout(session, start, calls, apart=apart)
@@ -64,7 +66,7 @@ def verify(session: Session, separates: bool) -> None:
     if _kinds(layout.leaves) != _kinds(prepared.plain.leaves) * calls:
         session.object_to(Wrong(Detector.STRUCTURE, VARY))
         return
-    compared = calls if session.thorough or session.comparison.cheap else 1
+    compared = _compared(session, calls)
     part = Layout(None, layout.leaves[: compared * leaves])
     with ExitStack() as stack:
         block = session.outbox
@@ -84,19 +86,46 @@ def verify(session: Session, separates: bool) -> None:
         session.runner.stop()
         if Layout.parse(told) != layout:
             raise Malformed("results that are kept do not change their layout")
+        shares = _overwritten(layout, told, leaves)
         for number in range(compared):
             one = Layout(None, layout.leaves[number * leaves : (number + 1) * leaves])
             values = _rows(one, prepared.plain, block.bytes)
             try:
                 session.compare((start + number) % len(session.slots), values)
             except Wrong as error:
-                if _overwritten(layout, told, leaves):
-                    session.object_to(Broken(Detector.ALIASING, f"{KEPT}: {error}"))
-                    return
-                if apart:
-                    raise Wrong(Detector.GRADIENTS, f"{APART}: {error}") from error
-                blamed = session.comparison.blame(error, values)
-                raise blamed if blamed.detector is Detector.FRESH_CONTENTS else error from error
+                _blame(session, error, values, shares=shares, apart=apart)
+                return
+    if shares and not any(prepared.may_alias):
+        session.object_to(Broken(Detector.ALIASING, KEPT))
+
+
+def _blame(session: Session, error: Wrong, values: Array, *, shares: bool, apart: bool) -> None:
+    if shares:
+        session.object_to(Broken(Detector.ALIASING, f"{KEPT}: {error}"))
+        return
+    if apart:
+        raise Wrong(Detector.GRADIENTS, f"{APART}: {error}") from error
+    blamed = session.comparison.blame(error, values)
+    raise blamed if blamed.detector is Detector.FRESH_CONTENTS else error from error
+
+
+def _calls(session: Session) -> int:
+    """How many results are kept; 0 where none can be."""
+    prepared, thorough = session.prepared, session.thorough
+    nbytes = max(1, prepared.plain.nbytes)
+    if nbytes > HELD_BYTES or prepared.buffers_matter or Detector.ALIASING in session.without:
+        return 0
+    most = (CALLS_THOROUGH, KEPT_BYTES) if thorough else (CALLS, MOST_BYTES)
+    calls = max(2, min(most[0], most[1] // nbytes))
+    return min(calls, len(session.slots)) if prepared.mutates_inputs else calls
+
+
+def _compared(session: Session, calls: int) -> int:
+    """How many of them are compared, the first ones; of all it is looked at where they lie."""
+    if session.thorough:
+        nbytes = max(1, session.prepared.plain.nbytes)
+        return max(1, min(CALLS, calls, MOST_BYTES_THOROUGH // nbytes))
+    return calls if session.comparison.cheap else 1
 
 
 def _layout(session: Session, start: int, calls: int, *, apart: bool) -> Layout:

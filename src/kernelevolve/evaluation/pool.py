@@ -240,6 +240,8 @@ class Preparation:
             )
         if not buffers:
             return False
+        self._ask("calls", start=len(contents) - 1, count=1)
+        _refill(ring, contents)
         self._ask("calls", start=0, count=1)
         _refill(ring, contents)
         plain = len(_without_buffers(again.layout).leaves)

@@ -20,7 +20,7 @@ from kernelevolve.core.task import Task, Workload
 from kernelevolve.evaluation import modules
 from kernelevolve.evaluation.estimate import estimate
 from kernelevolve.evaluation.modules import Source, Subject
-from kernelevolve.evaluation.runner import Reply, Request, Runner
+from kernelevolve.evaluation.runner import Reply, Request, Runner, type_name
 from kernelevolve.evaluation.tensors import Memory, flatten, layout_of, tree_map
 from kernelevolve.evaluation.wire import Channel
 
@@ -86,6 +86,10 @@ class ReferenceRunner(Runner):
         self.before: dict[str, dict[str, Tensor]] = {}
         self.lifted: Any = None
         self.kept_code = Path()
+
+    def kind(self, tensor: Tensor) -> str:
+        """What a reference returns is taken as it is."""
+        return type_name(tensor)
 
     def do_source(self, body: Request, fds: Sequence[int]) -> Reply:
         """Import the task; report what its import did beside defining things."""

@@ -29,6 +29,7 @@ from kernelevolve.evaluation.wire import Channel, Closed
 Request = dict[str, Any]
 Reply = dict[str, Any]
 LAST_LINES = 30
+PENDING = "a pending conjugation or sign (resolve_conj, resolve_neg)"
 OWN_FRAMES = (str(Path(__file__).parent), "/torch/nn/modules/module.py")
 
 
@@ -203,7 +204,7 @@ class Runner:
         layout = layout_of(tree, tensors, keep_strides=False)
         reply = layout.dump() | {
             "strides": [list(t.stride()) for t in tensors],
-            "types": [type_name(t) for t in tensors],
+            "types": [self.kind(t) for t in tensors],
             "devices": [t.device.type for t in tensors],
             "pointers": [modules.address(t) for t in tensors],
             "aliases": [any(m.holds(t) for m in self.memories) or subject.owns(t) for t in tensors],
@@ -215,6 +216,11 @@ class Runner:
             memory = Memory.map(fds[0], body["nbytes"]) if once else self._outbox(body, fds[0])
             memory.write(part, tensors[:first])
         return reply
+
+    def kind(self, tensor: Tensor) -> str:
+        """`Tensor` for what a candidate may return, else what it is."""
+        pending = tensor.is_conj() or tensor.is_neg()
+        return f"view with {PENDING}" if pending else type_name(tensor)
 
     def _outbox(self, body: Request, fd: int) -> Memory:
         """The judge's memory for one workload's outputs, mapped once."""
