@@ -60,9 +60,46 @@ def crossed(suite, index):
     return np.stack([read(leaf, slots.part(slot)) for slot in range(len(slots))]), sets
 
 
-@pytest.mark.parametrize("index", [0, 1], ids=["floats", "integers"])
-def test_elements_are_those_of_several_sets_and_keep_their_places(softmax, index):
-    values, sets = crossed(softmax, index)
+def test_every_float_of_a_small_tensor_is_new_and_lies_between_two_sets(softmax):
+    values, sets = crossed(softmax, 0)
+    margin = 1e-6 * np.abs(sets).max()
+    assert ((sets.min(0) - margin <= values) & (values <= sets.max(0) + margin)).all()
+    assert not (values[:, None] == sets).any()
+    assert len({one.tobytes() for one in values}) == len(values)
+
+
+def test_a_single_float_never_comes_again(suite_of):
+    given = "torch.randn(16, 24), torch.rand(()) + 0.5"
+    suite = suite_of(TASK.format(arguments="self, x, t", body="torch.tanh(x / t)", inputs=given))
+    slots, leaf = slots_of(suite), suite.bench.prepared.inputs.leaves[1]
+    seen = set()
+    for _ in range(20):
+        slots.freshen(0, len(slots))
+        seen |= {float(read(leaf, slots.part(slot))) for slot in range(len(slots))}
+    assert len(seen) == 20 * len(slots)
+
+
+def test_what_is_linear_between_floats_holds(suite_of):
+    suite = suite_of(
+        TASK.format(
+            arguments="self, x, total",
+            body="x + torch.log(1.0 - 2.0 * ((x.sum() - total).abs() > 0.1).float())",
+            inputs="*(lambda x: (x, x.sum()))(torch.randn(16, 24))",
+        )
+    )
+    assert suite.fresh.crossing is not None
+
+
+def test_large_tensors_have_elements_of_several_sets_at_their_places(suite_of):
+    text = TASK.format(arguments="self, x", body="torch.sin(x)", inputs="torch.randn(300, 300)")
+    values, sets = crossed(suite_of(text), 0)
+    for one in values:
+        assert (one == sets).any(0).all()
+        assert not (one == sets).reshape(len(sets), -1).all(1).any()
+
+
+def test_integers_are_those_of_several_sets_and_keep_their_places(softmax):
+    values, sets = crossed(softmax, 1)
     for one in values:
         assert (one == sets).any(0).all()
         assert not (one == sets).reshape(len(sets), -1).all(1).any()
@@ -149,9 +186,9 @@ def _block(bench, values):
 def test_contents_stay_where_the_reference_takes_no_crossing(suite_of):
     suite = suite_of(
         TASK.format(
-            arguments="self, x",
-            body="torch.linalg.cholesky(x)",
-            inputs="(lambda a: a @ a.T + 1e-3 * torch.eye(60))(torch.randn(60, 60))",
+            arguments="self, x, total",
+            body="x + torch.log(1.0 - 2.0 * ((x.square().sum() - total).abs() > 1).float())",
+            inputs="*(lambda x: (x, x.square().sum()))(torch.randn(60, 60))",
         )
     )
     assert suite.fresh.crossing is None

@@ -27,6 +27,10 @@ SHARE = 8
 """One element of so many changes each time, in small inputs."""
 MOST = 1 << 13
 """Elements of one tensor that change at once."""
+MOST_BLENDED = 1 << 16
+"""Elements of a tensor that is mixed; of larger ones some elements are taken from others."""
+BLENDED = ("float32", "float64")
+SHARES = (0.1, 0.9)
 FREE = ("real", "fixed")
 """Kinds of inputs whose elements are crossed one by one; `fixed` are complex and the like."""
 UNSIGNED = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64, 16: np.complex128}
@@ -58,8 +62,35 @@ class Field:
         return elements, places + (rows * block.shape[1] + self.begin) // self.size
 
 
+@dataclass(frozen=True)
+class Blend:
+    """A float tensor of few elements, every one of which changes: a mixture of two of the sets."""
+
+    begin: int
+    end: int
+    domain: Domain
+    sets: Array
+    """One row for each."""
+
+    @classmethod
+    def of(cls, leaf: Leaf, domain: Domain, contents: Sequence[Array]) -> "Blend | None":
+        """None for what can only be crossed."""
+        if domain.kind != "real" or leaf.dtype not in BLENDED or leaf.elements > MOST_BLENDED:
+            return None
+        begin, end = leaf.offset, leaf.offset + leaf.span
+        sets = np.stack([content[begin:end].view(leaf.dtype) for content in contents])
+        return cls(begin, end, domain, sets) if np.isfinite(sets).all() else None
+
+    def make(self, first: Array, second: Array, shares: Array) -> Array:
+        """Bytes of mixtures, one for each share of the first of two sets."""
+        mixed = self.sets[second]
+        mixed += shares[:, None].astype(mixed.dtype) * (self.sets[first] - mixed)
+        found: Array = np.clip(mixed, self.domain.low, self.domain.high, out=mixed).view(np.uint8)
+        return found
+
+
 class Crossing:
-    """Takes elements at random places from others of the pool's sets."""
+    """Mixes small tensors, and takes elements of others at random places from other sets."""
 
     def __init__(
         self,
@@ -72,16 +103,32 @@ class Crossing:
         free = {i for i, d in domains.items() if d.kind in FREE}
         ruled = {i for i in domains.keys() - free if _follows_a_rule(layout.leaves[i], contents)}
         chosen = free if free and not everything else domains.keys() - ruled or domains.keys()
-        leaves = [layout.leaves[i] for i in sorted(chosen)]
-        self._fields = [
-            Field(x.offset, x.offset + x.span, ITEM_SIZES[x.dtype]) for x in leaves if x.span
-        ]
+        chosen = {i for i in chosen if layout.leaves[i].span}
+        blends = {i: Blend.of(layout.leaves[i], domains[i], contents) for i in sorted(chosen)}
+        leaves = [layout.leaves[i] for i, blend in blends.items() if blend is None]
+        self._blends = [blend for blend in blends.values() if blend is not None]
+        self._fields = [Field(x.offset, x.offset + x.span, ITEM_SIZES[x.dtype]) for x in leaves]
         self._contents = contents
 
     @property
     def possible(self) -> bool:
         """Whether anything can be changed."""
-        return bool(self._fields) and len(self._contents) > 1
+        return bool(self._fields or self._blends) and len(self._contents) > 1
+
+    def blend(self, random: Random, rows: Array, *blocks: Array) -> None:
+        """Change `rows` of all of `blocks`, which are alike, in every element of small tensors.
+
+        All tensors of a row are the same mixture, so that what is linear between them holds.
+        """
+        generator = np.random.default_rng(random.getrandbits(64))
+        number, count = len(self._contents), len(rows)
+        first = generator.integers(0, number, count)
+        second = (first + generator.integers(1, number, count)) % number
+        shares = generator.uniform(*SHARES, count)
+        for blend in self._blends:
+            values = blend.make(first, second, shares)
+            for block in blocks:
+                block[rows, blend.begin : blend.end] = values
 
     def prepare(self, random: Random) -> Change:
         """Random places for each size of tensor; they are shifted for each content."""
@@ -171,6 +218,7 @@ class Fresh:
         """Try it: rules between inputs, which are not known here, may forbid it."""
         prepared, random = self.bench.prepared, Random(f"{self.bench.seed}/crossing")
         content = prepared.contents[0].copy()
+        crossing.blend(random, np.zeros(1, np.intp), content.reshape(1, -1))
         for _ in range(SHARE):
             change, row = crossing.prepare(random), np.zeros(1, np.intp)
             crossing.cross(change, random, row, content.reshape(1, -1))

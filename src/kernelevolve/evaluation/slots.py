@@ -94,6 +94,7 @@ class Slots:
         for slot in new:
             mine[slot] = self.values(slot)
         self._fresh.update(new)
+        self._crossing.blend(self._random, chosen, mine, theirs)
         change = self._crossing.prepare(self._random)
         for rows in (chosen, *[np.array(new, np.intp)] * (AT_FIRST - 1)):
             self._crossing.cross(change, self._random, rows, mine, theirs)
