@@ -65,8 +65,8 @@ def calls(self, start, count):
     if count < 2:
         return honest(self, start, count)
     self.result = self.call(self.slots[(start + count - 1) % len(self.slots)])
-    bank = len(self.mailbox) // 2
-    self.mailbox[1 + (count - 1 & 1) * bank] = self.result.data_ptr()
+    bank = len(self.mailbox) // 3
+    self.mailbox[1 + (count - 1) % 3 * bank] = self.result.data_ptr()
     self.mailbox[0] = count
     return 1e-4
 modules.Subject.calls = calls

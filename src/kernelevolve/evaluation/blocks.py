@@ -11,6 +11,8 @@ import numpy as np
 from kernelevolve.evaluation.layout import Array
 
 HUGE_PAGE = 2 << 20
+BANKS = 3
+"""Of addresses in a mailbox."""
 LIBC = ctypes.CDLL(None)
 LIBC.memcmp.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t)
 
@@ -46,13 +48,13 @@ class Block:
 class Mailbox(Block):
     """Where a driver notes, call by call, how many calls have ended and where their outputs lie.
 
-    First the count, then two banks of addresses that are used in turn: while one is written the
-    other holds those of the call before, whose outputs the driver keeps until the count moves.
+    First the count, then three banks of addresses that are used in turn: while one is written the
+    others hold those of the two calls before, whose outputs the driver keeps.
     """
 
     def __init__(self, outputs: int) -> None:
         self.outputs = max(1, outputs)
-        super().__init__(8 * (1 + 2 * self.outputs))
+        super().__init__(8 * (1 + BANKS * self.outputs))
         self._words = memoryview(self._map).cast("Q")
 
     def clear(self) -> None:
@@ -63,14 +65,15 @@ class Mailbox(Block):
         """How many calls of the window under way have ended, by the driver's word."""
         return self._words[0]
 
-    def noted(self) -> tuple[int, list[int]]:
-        """Calls that ended, and the addresses of the last one's outputs; while the runner stands.
+    def noted(self, back: int = 0) -> tuple[int, list[int]]:
+        """Calls that ended, and addresses of the last one's outputs; while the runner stands.
 
-        It is the runner's word: whatever it says must be seen in its memory.
+        Of the call before it with `back`. It is the runner's word: whatever it says must be seen
+        in its memory.
         """
         words = self._words
         count = words[0]
-        bank = 1 + ((count - 1) & 1) * self.outputs
+        bank = 1 + ((count - 1 - back) % BANKS) * self.outputs
         return count, words[bank : bank + self.outputs].tolist()
 
 

@@ -61,6 +61,13 @@ class Midway:
         """No call has ended yet."""
         self.begun = self.last_at = moment
 
+    def looked_at(self, ended: int) -> int:
+        """Which of the calls that had ended is verified: the one that brought the stop about.
+
+        Where more than one has ended since, its outputs are gone, and the last one is.
+        """
+        return self.found if self.found == ended - 1 and self.found else ended
+
     def share(self, took: float) -> float:
         """How much of the window had gone by when the judge last saw fewer than it waited for."""
         return (self.last_at - self.begun) / took

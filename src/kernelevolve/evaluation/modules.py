@@ -16,10 +16,12 @@ import torch
 from torch import Tensor, nn
 
 from kernelevolve.core.task import Workload
+from kernelevolve.evaluation.blocks import BANKS
 from kernelevolve.evaluation.tensors import tree_map
 
 Call = Callable[[Any], Any]
 Loading = Literal["by_name", "by_order", "seeded", "none"]
+EMPTY = memoryview(bytearray(8 * (1 + BANKS))).cast("Q")
 NOISE = 0.1
 LARGE = 4.0
 ZEROS = 1 / 16
@@ -239,8 +241,8 @@ class Subject:
     slots: list[Any] = field(default_factory=list)
     result: Any = None
     snapshot: dict[str, Tensor] = field(default_factory=dict)
-    mailbox: memoryview = field(default_factory=lambda: memoryview(bytearray(24)).cast("Q"))
-    """The judge's: the count of ended calls, and two banks of their outputs' addresses."""
+    mailbox: memoryview = field(default_factory=lambda: EMPTY)
+    """The judge's: the count of ended calls, and banks of their outputs' addresses."""
 
     def remember(self) -> None:
         """Keep the buffers, to be restored before verified calls."""
@@ -292,22 +294,23 @@ class Subject:
         """
         self.result = None
         slots, call, ring = self.slots, self.call, len(self.slots)
-        box, bank = self.mailbox, len(self.mailbox) // 2
-        result = None
+        box, bank = self.mailbox, len(self.mailbox) // BANKS
+        before = result = None  # the results of two calls are kept, for the judge to look at
         with torch.set_grad_enabled(self.backward):
             begun = time.perf_counter()
             for number in range(count):
                 latest = call(slots[(start + number) % ring])
-                place = 1 + (number & 1) * bank
+                place = 1 + number % BANKS * bank
                 if type(latest) is Tensor:
                     box[place] = latest.data_ptr()
                 else:
                     note(box[place : place + bank], latest)
                 box[0] = number + 1
-                result = latest
+                before, result = result, latest
                 if held is not None:
                     held.append(latest)
             took = time.perf_counter() - begun
+        del before
         self.result = result
         return took
 

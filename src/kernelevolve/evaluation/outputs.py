@@ -44,13 +44,13 @@ class Outputs:
         """Whether outputs were described once."""
         return bool(self._lies) or not self._plain.leaves
 
-    def look(self) -> Seen:
-        """Read the last ended call's outputs. The runner stands still.
+    def look(self, back: int = 0) -> Seen:
+        """Read outputs of the last ended call, or of the one before. The runner stands still.
 
         Raises:
             Broken: they are not where the driver noted.
         """
-        seen = Seen(*self.mailbox.noted())
+        seen = Seen(*self.mailbox.noted(back))
         if seen.count:
             extents = [
                 Extent(pointer, leaf.offset, leaf.span)

@@ -21,6 +21,7 @@ from kernelevolve import registry
 from kernelevolve.core.evaluation import Build
 from kernelevolve.core.task import Task
 from kernelevolve.evaluation import heap, modules, state
+from kernelevolve.evaluation.blocks import BANKS
 from kernelevolve.evaluation.layout import Layout
 from kernelevolve.evaluation.modules import Subject
 from kernelevolve.evaluation.tensors import Memory, Unsupported, alone, flatten, layout_of, tree_map
@@ -146,7 +147,7 @@ class Runner:
         self.memories.append(memory)
         if "mailbox" in body:
             words = memoryview(Memory.map(fds[1], body["mailbox"]).buffer).cast("Q")
-            subject.mailbox = words[: 1 + 2 * body["outputs"]]
+            subject.mailbox = words[: 1 + BANKS * body["outputs"]]
         return {}
 
     def do_own(self, body: Request, fds: Sequence[int]) -> Reply:

@@ -29,6 +29,7 @@ from kernelevolve.evaluation.verify import Broken, Objection, Unseen, Verifier, 
 from kernelevolve.evaluation.window import Timed, Window
 
 CHANGED = "forward changes its inputs; the reference leaves them as they are"
+UNSEEN = "in {} windows no call was seen to end; measure again on a quieter machine"
 UNSETTLED = "an output still changed after forward had returned"
 PAUSE_SECONDS = 1e-3
 POISON_LIMIT = 8 << 20
@@ -185,9 +186,8 @@ class Session:
 
     def _audits(self) -> bool:
         """Whether the next window's last call is verified: always where it is cheap or asked."""
-        if self.lenient:
-            return self.comparison.cheap and self.random.random() < LEAST_SHARE
-        return self.thorough or self.random.random() < self.comparison.share
+        share = LEAST_SHARE * self.comparison.cheap if self.lenient else self.comparison.share
+        return self.thorough or self.random.random() < share
 
     def _window(
         self, start: int, count: int, *, buffers: bool = False, twice: bool, only: bool = False
@@ -329,7 +329,7 @@ class Session:
         midway = Midway(
             ended=self.outputs.mailbox.ended,
             wanted=self.random.randrange(1, count),
-            look=lambda: found.append(self._look()),
+            look=lambda: found.append(self._look(midway)),
         )
         self._make_ready(start, count)
         timed = self._timed(start, count, midway)
@@ -337,12 +337,14 @@ class Session:
         done = found[0].count if found else 0
         steady = self.pace.follow(midway, timed, count, done)
         if done:
-            self._check_midway((start + done - 1) % len(self.slots))
+            self._check_midway((start + midway.looked_at(done) - 1) % len(self.slots))
         return 0 < done < count and steady
 
-    def _look(self) -> Seen:
+    def _look(self, midway: Midway | None = None) -> Seen:
         """Outputs as they lie while all stands, and whether all is where it belongs."""
         seen = self.outputs.look()
+        if midway and midway.looked_at(seen.count) < seen.count:
+            self.outputs.look(back=1)
         for objection in places.objections(self.runner, self.ring, seen, self.prepared.may_alias):
             self.object_to(objection)
         return seen
@@ -364,8 +366,7 @@ class Session:
 
     def unseen(self, windows: int) -> None:
         """So many windows were to be stopped midway, and in none was a call seen to end."""
-        text = f"in {windows} windows no call was seen to end; measure again on a quieter machine"
-        self.object_to(Unseen(Detector.TIMED_CALLS, text))
+        self.object_to(Unseen(Detector.TIMED_CALLS, UNSEEN.format(windows)))
 
     @property
     def _spots(self) -> bool:
@@ -378,8 +379,7 @@ class Session:
         self._describe(verifier, buffers=False, copied=True)
         with suppress(Wrong):
             self.compare(slot, self.outbox.bytes)
-            text = "the outputs were only finished when the clock had stopped"
-            raise Broken(Detector.SETTLED, text)
+            raise Broken(Detector.SETTLED, "outputs were only finished when the clock had stopped")
 
     def check_inputs(self, slots: Iterable[int] | None = None) -> None:
         """Inputs must be as they were given, everywhere or in some slots."""
