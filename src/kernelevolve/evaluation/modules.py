@@ -240,6 +240,8 @@ class Subject:
     mutated: tuple[str, ...] = ()
     slots: list[Any] = field(default_factory=list)
     result: Any = None
+    before: Any = None
+    """Results of the last call and of the one before it, kept for the judge to look at."""
     snapshot: dict[str, Tensor] = field(default_factory=dict)
     mailbox: memoryview = field(default_factory=lambda: EMPTY)
     """The judge's: the count of ended calls, and banks of their outputs' addresses."""
@@ -292,10 +294,10 @@ class Subject:
 
         All results are appended to `held`, if given.
         """
-        self.result = None
+        self.before = self.result = None
         slots, call, ring = self.slots, self.call, len(self.slots)
         box, bank = self.mailbox, len(self.mailbox) // BANKS
-        before = result = None  # the results of two calls are kept, for the judge to look at
+        before = result = None
         with torch.set_grad_enabled(self.backward):
             begun = time.perf_counter()
             for number in range(count):
@@ -310,8 +312,7 @@ class Subject:
                 if held is not None:
                     held.append(latest)
             took = time.perf_counter() - begun
-        del before
-        self.result = result
+        self.before, self.result = before, result
         return took
 
     def apart(self, start: int, count: int) -> list[Any]:

@@ -187,7 +187,7 @@ class Runner:
     def do_restore(self, body: Request, fds: Sequence[int]) -> Reply:
         """Put buffers back, collect garbage, and leave freed memory that holds no useful value."""
         subject = self.subjects[body["workload"]]
-        subject.result = None
+        subject.before = subject.result = None
         subject.restore()
         gc.collect(0)
         self.scratch = [torch.full((n,), 0xFF, dtype=torch.uint8) for n in body["poison"]]
