@@ -38,7 +38,7 @@ class Plan:
     least: int = 4
     hopeless: float = 4.0
     """This much slower than the best baseline: `least` rounds are enough."""
-    spots: int = 2
+    spots: int = 3
     """Windows of each candidate that are stopped midway, at least."""
 
 
