@@ -82,7 +82,7 @@ def _marked(values: Array, domain: Domain, random: Random, strength: float) -> A
         known = random.choice(known, 1) if strength == WEAK else known
         flat = values.reshape(-1)
         places = random.choice(flat.size, max(1, round(flat.size * MARKED)), replace=False)
-        flat[places] = random.choice(known, places.size).astype(values.dtype)
+        flat[places] = np.resize(random.permutation(known), places.size).astype(values.dtype)
     return values
 
 
