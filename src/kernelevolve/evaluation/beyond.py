@@ -49,7 +49,7 @@ def _wide(values: Array, domain: Domain, random: Random, strength: float) -> Arr
     return values
 
 
-def _none(values: Array, domain: Domain, random: Random, strength: float) -> Array:
+def _exact_zeros(values: Array, domain: Domain, random: Random, strength: float) -> Array:
     """Exact zeros among values that were never zero."""
     flat = values.reshape(-1)
     if not domain.signed:
@@ -59,7 +59,7 @@ def _none(values: Array, domain: Domain, random: Random, strength: float) -> Arr
 
 
 def _far_rows(values: Array, domain: Domain, random: Random, strength: float) -> Array:
-    """Every other row far to one side."""
+    """About half of the rows far to one side."""
     rows = values.reshape(-1, values.shape[-1] if values.ndim > 1 else values.size)
     if not domain.bounded:
         side = domain.directions(random, (len(rows), 1))
@@ -98,10 +98,10 @@ GENERATORS = (
         tries=(STRONG, USUAL, WEAK),
     ),
     Generator(
-        "none",
+        "exact-zeros",
         "zeros among values that were never zero",
         "treat zero as the reference does",
-        _none,
+        _exact_zeros,
         unseen=True,
         tries=(STRONG,),
     ),
