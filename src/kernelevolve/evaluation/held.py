@@ -116,6 +116,8 @@ def _calls(session: Session) -> int:
     if nbytes > HELD_BYTES or prepared.buffers_matter or Detector.ALIASING in session.without:
         return 0
     most = (CALLS_THOROUGH, KEPT_BYTES) if thorough else (CALLS, MOST_BYTES)
+    if thorough and session.task.backward:
+        most = CALLS, MOST_BYTES_THOROUGH  # each keeps what backward needs, besides its outputs
     calls = max(2, min(most[0], most[1] // nbytes))
     return min(calls, len(session.slots)) if prepared.mutates_inputs else calls
 
