@@ -37,3 +37,11 @@ def test_a_stop_that_never_came_is_no_leap():
 def test_a_count_must_keep_up_with_the_time():
     assert seen(2, 0.009, 0, 0.0).lags(count=100, took=0.010, busy=0.0)
     assert not seen(85, 0.009, 0, 0.0).lags(count=100, took=0.010, busy=0.0)
+
+
+def test_the_call_that_brought_a_stop_about_is_verified_while_its_outputs_are_there():
+    midway = seen(last=3, last_at=1.0, found=4, found_at=1.1)
+    assert midway.looked_at(4) == 4
+    assert midway.looked_at(5) == 4
+    assert midway.looked_at(6) == 6
+    assert seen(last=0, last_at=0.0, found=0, found_at=0.0).looked_at(1) == 1

@@ -185,6 +185,25 @@ def test_an_honest_one_passes(bench, model):
     assert found.ok, found.message
 
 
+def test_threads_that_are_started_in_each_call_are_honest_and_timed_call_by_call(bench):
+    starts = f"""
+import threading
+
+class ModelNew(nn.Module):
+    def forward(self, x):
+        out = []
+        thread = threading.Thread(target=lambda: out.append({RIGHT}))
+        thread.start()
+        thread.join()
+        return out[0]
+"""
+    found = bench.verdict(bench.task(TASK), starts, Stage.BENCHMARK)
+    assert found.ok, found.message
+    assert any("each call was timed alone" in remark for remark in found.remarks)
+    pool = bench.verdict(bench.task(TASK), HONEST["own thread pool"], Stage.BENCHMARK)
+    assert not any("each call was timed alone" in remark for remark in pool.remarks)
+
+
 def test_calls_of_nested_outputs_are_read_where_they_lie(bench):
     task = bench.task("""
 class Model(nn.Module):
