@@ -58,6 +58,7 @@ class Client:
             try:
                 self._channel.send({"id": number, **body}, fds)
             except Closed:
+                self.alive = False
                 self._open.pop(number)
                 future.set_exception(Gone())
         return future
