@@ -75,7 +75,8 @@ def command(*words: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(line, capture_output=True, text=True, check=False, timeout=280)
 
 
-@pytest.mark.parametrize("baselines", [["--eager-only"], pytest.param([], marks=SLOW)])
+@pytest.mark.slow
+@pytest.mark.parametrize("baselines", [["--eager-only"], []])
 def test_an_unseen_kernelbench_file_ends_confirmed_and_exports_itself(
     baselines: list[str], tmp_path: Path
 ) -> None:

@@ -65,7 +65,7 @@ def alive_below(folder: Path) -> list[str]:
 
 
 def tree(pid: int) -> list[int]:
-    from kernelevolve.evaluation.tree import descendants
+    from kernelevolve.evaluation.family import descendants
 
     return [pid, *descendants(pid)]
 

@@ -13,7 +13,7 @@ from kernelevolve.core.detector import Detector
 from kernelevolve.core.evaluation import Stage, Status
 from kernelevolve.core.job import Job, Limits
 from kernelevolve.evaluation import sandbox
-from kernelevolve.evaluation.tree import descendants
+from kernelevolve.evaluation.family import descendants
 from tests.harnesses.conftest import HEAD, SPEC
 
 pytestmark = [

@@ -20,8 +20,8 @@ from typing import Any
 from kernelevolve.core.job import Limits
 from kernelevolve.evaluation import sandbox
 from kernelevolve.evaluation.cgroup import Group, enter, usage
+from kernelevolve.evaluation.family import descendants
 from kernelevolve.evaluation.sandbox import Walls
-from kernelevolve.evaluation.tree import descendants
 from kernelevolve.evaluation.warm import restrict
 from kernelevolve.evaluation.wire import Channel, Closed, Malformed
 
