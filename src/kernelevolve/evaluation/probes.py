@@ -182,7 +182,7 @@ GENERATORS: dict[str, Generator] = {
 
 def _plans() -> list[Plan]:
     made = [
-        Plan(g.name, Detector.ADVERSARIAL, g.what, g.advice, undefined=g.undefined)
+        Plan(g.name, Detector.ADVERSARIAL, g.what, g.advice, undefined=g.undefined, exact=g.exact)
         for g in GENERATORS.values()
     ]
     for name, view in placement.VIEWS.items():
