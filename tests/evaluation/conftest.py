@@ -8,7 +8,6 @@ from kernelevolve.evaluation.probes import Suite
 from kernelevolve.evaluation.processes import Failed
 from kernelevolve.evaluation.reference import ReferenceRunner
 from kernelevolve.evaluation.runner import failure
-from kernelevolve.evaluation.traits import Traits
 from kernelevolve.taskfile import parse
 
 HEAD = "import torch\nfrom torch import nn\nfrom torch.nn import functional as F\n\n"
@@ -45,8 +44,7 @@ def suite_of(tmp_path, monkeypatch):
         prepared = Preparation(
             runner, task, task.workloads[0], Random(seed), slots, perturb=True
         ).run()
-        traits = Traits.parse(runner.ask("estimate", 1, workload=task.workloads[0].name))
-        found = Suite(Bench(prepared, task, seed, lambda: runner, perturb=True, traits=traits))
+        found = Suite(Bench(prepared, task, seed, lambda: runner, perturb=True))
         made.append(found)
         return found
 

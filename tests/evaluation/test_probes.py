@@ -5,7 +5,7 @@ import pytest
 
 from kernelevolve.core.detector import Detector
 from kernelevolve.evaluation import lints, nulls
-from kernelevolve.evaluation.domain import read
+from kernelevolve.evaluation.domain import read, write
 
 MATMUL = """
 class Model(nn.Module):
@@ -354,3 +354,64 @@ def get_inputs():
     once = [r.native for r in suite.bench.prepared.expected[0]]
     assert suite.bench.excess(probe, twice) <= 1
     assert suite.bench.excess(probe, [twice[0], *once[1:]]) > 4
+
+
+@pytest.mark.parametrize(
+    ("body", "held"),
+    [
+        ("torch.where(x > 0.5, x, -x)", {0.5}),
+        ("torch.where(x.t().t() <= 2, x, -x)", {2.0}),
+        ("torch.where(x > 0.1, x, -x)", set()),
+        ("torch.where(torch.tensor([0.25]) < x, x, -x)", {0.25}),
+        ("torch.round(x)", {-2.5, -1.5, -0.5, 0.5, 1.5, 2.5}),
+        ("torch.where(x * 2 > 1, x, -x)", set()),
+        ("torch.relu(x)", set()),
+    ],
+)
+def test_inputs_are_what_the_reference_compares_them_with(suite_of, body, held):
+    suite = suite_of(task(body, "torch.randn(16, 24)"))
+    probe = suite.get(plan(suite, "thresholds"))
+    assert set(suite.bench.domains[0].thresholds) == held
+    assert (probe is not None) == bool(held)
+    if probe is not None:
+        x = read(probe.inputs.leaves[0], probe.content)
+        assert np.isin(x, list(held)).sum() >= 16
+        assert all(y.maximum < 0.01 for y in probe.yardsticks), (
+            "neighbours leap, the value does not"
+        )
+
+
+def test_only_a_stable_sort_says_in_which_order_equals_come(suite_of):
+    stable = suite_of(task("x.sort(stable=True)", "torch.randn(16, 24)"))
+    assert stable.get(plan(stable, "ties")) is not None
+    anyhow = suite_of(task("x.sort()", "torch.randn(16, 24)"))
+    assert anyhow.get(plan(anyhow, "ties")) is None
+
+
+def test_a_reference_that_reads_its_inputs_is_followed_too(suite_of):
+    text = """
+class Model(nn.Module):
+    def forward(self, x, ids):
+        rows = torch.stack([x[i] for i in ids.clamp(min=0).tolist()])
+        return rows * (ids != -7).unsqueeze(-1)
+
+def get_inputs():
+    return [torch.randn(50, 24), torch.randint(0, 50, (64,))]
+"""
+    suite = suite_of(text)
+    probe = suite.get(plan(suite, "markers"))
+    assert (read(probe.inputs.leaves[1], probe.content) == -7).any()
+
+
+def test_what_a_probe_leaves_in_inputs_is_known(suite_of):
+    suite = suite_of(task("x.sub_(x.logsumexp(-1, keepdim=True)).amax(-1)", "torch.randn(16, 24)"))
+    probe = suite.get(plan(suite, "offset"))
+    leaf, tolerance = probe.inputs.leaves[0], suite.bench.task.tolerance
+    right = probe.content.copy()
+    x = read(leaf, probe.content).astype(np.float64)
+    largest = x.max(-1, keepdims=True)
+    write(leaf, right, x - largest - np.log(np.exp(x - largest).sum(-1, keepdims=True)))
+    assert probe.left.fault(0, probe.content, right, tolerance) == ""
+    careless = right.copy()
+    write(leaf, careless, 1.01 * read(leaf, right))
+    assert "otherwise" in probe.left.fault(0, probe.content, careless, tolerance)

@@ -38,6 +38,8 @@ class Generator:
     """It makes NaN, which outputs are to pass on where the reference does."""
     unseen: bool = False
     """It goes beyond what was seen, where the reference gives something defined."""
+    exact: bool = False
+    """Which values it makes is the point; what their neighbours give says nothing of them."""
     tries: tuple[float, ...] = STRENGTHS
     """Strengths, tried in turn until the reference takes the inputs."""
 

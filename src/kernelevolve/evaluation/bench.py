@@ -8,12 +8,12 @@ from hashlib import sha256
 import numpy as np
 
 from kernelevolve.core.task import Task
-from kernelevolve.evaluation import adversarial
+from kernelevolve.evaluation import adversarial, inplace
 from kernelevolve.evaluation.answers import Answers, Outputs, equal
 from kernelevolve.evaluation.blocks import Block
 from kernelevolve.evaluation.domain import Domain, is_real, observe
 from kernelevolve.evaluation.expected import Reference, Yardstick
-from kernelevolve.evaluation.layout import Array
+from kernelevolve.evaluation.layout import Array, widened
 from kernelevolve.evaluation.pool import Prepared
 from kernelevolve.evaluation.probe import Plan, Probe, Skipped
 from kernelevolve.evaluation.processes import Ended, Failed, Late, Runner
@@ -44,18 +44,26 @@ class Bench:
     reference: Callable[[], Runner]
     """The reference's runner; a new one where the last has died."""
     perturb: bool
-    traits: Traits = Traits()
     _answers: Answers | None = None
     _slot: Block | None = None
     _domains: dict[int, Domain] | None = None
+
+    @cached_property
+    def traits(self) -> Traits:
+        """What the reference's operations promise; as little as can be where it cannot be run."""
+        try:
+            self._place(self.prepared.contents[0])
+            return Traits.parse(self.answers().ask("traits"))
+        except (Failed, Ended, Late, Malformed):
+            self.restart()
+            return Traits()
 
     @property
     def domains(self) -> dict[int, Domain]:
         """Which values each input may take."""
         if self._domains is None:
             prepared = self.prepared
-            markers = self.traits.markers
-            self._domains = observe(prepared.inputs, prepared.contents, markers)
+            self._domains = observe(prepared.inputs, prepared.contents, self.traits)
         return self._domains
 
     @property
@@ -151,12 +159,43 @@ class Bench:
         for mine, theirs in zip(expected, natural, strict=True):
             _check_defined(mine, theirs, undefined=plan.undefined)
         own = answers.yardsticks([expected], [native])
-        near = native if self.traits.selects else self.oracle(self._jittered(made, random), native)
+        settled = self.traits.selects or plan.exact
+        near = native if settled else self.oracle(self._jittered(made, random), native)
         judged = zip(expected, near, own, strict=True)
         yardsticks = [_wider(_conditioned(*one), one[0]) for one in judged]
         if self._toothless(expected, yardsticks):
             raise Skipped("rounding of the inputs alone moves the outputs as much as they are")
-        return Probe(plan, self.prepared.inputs, made, expected, yardsticks)
+        left = self._left(made, near=made if settled else self._jittered(made, random))
+        return Probe(plan, self.prepared.inputs, made, expected, yardsticks, left=left)
+
+    def _left(self, made: Array, near: Array) -> inplace.Left:
+        """What a reference that works in place leaves in these inputs; budgets as for outputs."""
+        changed = self.prepared.left.yardsticks
+        if not changed:
+            return inplace.NOTHING
+        after, exact = self._places_after(made)
+        found = inplace.left(self.prepared.inputs, [made], [after], exact, changed)
+        others = self._places_after(near)[1] or [
+            [np.array(widened(leaf, after)) for leaf in self.prepared.inputs.leaves]
+        ]
+        return found.wider(
+            {
+                index: _wider(_conditioned(reference, others[0][index], own), reference)
+                for index, reference in found.expected[0].items()
+                for own in [found.yardsticks[index]]
+            }
+        )
+
+    def _places_after(self, content: Array) -> tuple[Array, list[Outputs]]:
+        """Inputs behind the reference's call on them, and behind the oracle's if there is one."""
+        self.native(content)
+        assert self._slot is not None
+        after = self._slot.part(0, self.prepared.inputs.nbytes).copy()
+        if self.prepared.oracle != "float64":
+            return after, []
+        self._place(content)
+        self.answers().oracle(0)
+        return after, [self.answers().oracle_inputs()]
 
     @cached_property
     def separates(self) -> bool:

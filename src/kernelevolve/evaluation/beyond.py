@@ -58,6 +58,16 @@ def _exact_zeros(values: Array, domain: Domain, random: Random, strength: float)
     return flat
 
 
+def _at_thresholds(values: Array, domain: Domain, random: Random, strength: float) -> Array:
+    """Values at which a comparison or a rounding in the reference changes its mind."""
+    flat = values.reshape(-1)
+    if domain.thresholds:
+        places = random.choice(flat.size, max(1, round(flat.size * MARKED)), replace=False)
+        known = random.permutation(np.array(domain.thresholds))
+        flat[places] = np.resize(known, places.size).astype(values.dtype)
+    return flat
+
+
 def _far_rows(values: Array, domain: Domain, random: Random, strength: float) -> Array:
     """About half of the rows far to one side."""
     rows = values.reshape(-1, values.shape[-1] if values.ndim > 1 else values.size)
@@ -103,6 +113,15 @@ GENERATORS = (
         "treat zero as the reference does",
         _exact_zeros,
         unseen=True,
+        tries=(STRONG,),
+    ),
+    Generator(
+        "thresholds",
+        "values at which a comparison, a rounding or a table of the reference changes its mind",
+        "compare and round as the reference does: > is not >=, and torch.round takes the even one",
+        _at_thresholds,
+        ties=True,
+        exact=True,
         tries=(STRONG,),
     ),
     Generator(

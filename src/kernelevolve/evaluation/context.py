@@ -20,7 +20,6 @@ from kernelevolve.evaluation.pool import SEEDS, Preparation, Prepared, Refused
 from kernelevolve.evaluation.probes import KEPT_BYTES, Suite
 from kernelevolve.evaluation.processes import Ended, Failed, Late, Runner
 from kernelevolve.evaluation.session import Session
-from kernelevolve.evaluation.traits import Traits
 from kernelevolve.evaluation.verify import Broken, Wrong
 
 Fork = Callable[[], Runner]
@@ -56,7 +55,6 @@ class Context:
     perturb: bool = True
     findings: list[Finding] = field(default_factory=list)
     works: dict[str, Work] = field(default_factory=dict)
-    traits: dict[str, Traits] = field(default_factory=dict)
     rooms: dict[str, Room] = field(default_factory=dict)
     prepared: dict[str, Prepared] = field(default_factory=dict)
     suites: dict[str, Suite] = field(default_factory=dict)
@@ -149,7 +147,6 @@ class Context:
                 self.seed,
                 lambda: self.runner("reference"),
                 self.perturb,
-                self.traits[name],
             )
             self.suites[name] = Suite(bench)
             for finding in made.findings:
@@ -168,14 +165,13 @@ class Context:
         try:
             reply = runner.ask("estimate", REFERENCE_SECONDS, workload=workload.name)
             self.works[workload.name] = Work.parse(reply)
-            self.traits[workload.name] = Traits.parse(reply)
         except Failed as error:
             text = str(error.error.get("text", "")).split("\n")[0][:200]
             self.find(
                 "estimate",
                 f"{workload.name}: memory and operations could not be estimated ({text})",
             )
-            self.works[workload.name], self.traits[workload.name] = Work(), Traits()
+            self.works[workload.name] = Work()
 
     def _room(self, workload: Workload) -> Room:
         """Shrink the ring, then drop the oracle, then refuse."""

@@ -1,7 +1,7 @@
 """Which values an input may take, as observed over the pool; how its bytes are read and written."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -18,11 +18,13 @@ from kernelevolve.evaluation.layout import (
     raw,
     widened,
 )
+from kernelevolve.evaluation.traits import Traits
 
 Kind = Literal["real", "levels", "integer", "boolean", "sorted", "fixed"]
 MAX_LEVELS = 16
 FLOAT_SETS = 3
 NEAR_ONE = 0.9
+CAUTIOUS = Traits()
 POSITIVE_SHARE = 1e-3
 
 
@@ -43,6 +45,8 @@ class Domain:
     """Observed values of `levels`, or the observed extremes of integers."""
     markers: tuple[int, ...] = ()
     """Integers to which the reference gives a meaning of their own, and which the dtype holds."""
+    thresholds: tuple[float, ...] = ()
+    """Floats at which the reference changes its mind, and which the dtype and the range hold."""
 
     def clip(self, values: Array) -> Array:
         """Finite values moved to the nearest allowed one."""
@@ -93,10 +97,10 @@ def cotangents(tree: Tree) -> list[int]:
 
 
 def observe(
-    layout: Layout, contents: Sequence[Array], markers: Sequence[int] = ()
+    layout: Layout, contents: Sequence[Array], traits: Traits = CAUTIOUS
 ) -> dict[int, Domain]:
     """The domain of each argument and cotangent, by its index in the layout."""
-    found = {i: _domain(layout.leaves[i], contents, markers) for i in arguments(layout.tree)}
+    found = {i: _domain(layout.leaves[i], contents, traits) for i in arguments(layout.tree)}
     for index in cotangents(layout.tree):
         found[index] = Domain("real" if layout.leaves[index].dtype in FLOATS else "fixed")
     return found
@@ -107,7 +111,7 @@ def overlaps(leaf: Leaf) -> bool:
     return leaf.elements * ITEM_SIZES[leaf.dtype] > leaf.span
 
 
-def _domain(leaf: Leaf, contents: Sequence[Array], markers: Sequence[int]) -> Domain:
+def _domain(leaf: Leaf, contents: Sequence[Array], traits: Traits) -> Domain:
     known = leaf.dtype in FLOATS or leaf.dtype == "bool" or leaf.dtype.lstrip("u").startswith("int")
     if leaf.elements == 0 or overlaps(leaf) or not known:
         return Domain("fixed")
@@ -117,13 +121,24 @@ def _domain(leaf: Leaf, contents: Sequence[Array], markers: Sequence[int]) -> Do
         return Domain("boolean", 0, 1, levels=(0.0, 1.0))
     if leaf.dtype in FLOATS:
         found = _real(seen)
-        return Domain("sorted") if found.kind == "real" and _all_sorted(seen) else found
+        if found.kind == "real" and _all_sorted(seen):
+            return Domain("sorted")
+        held = tuple(t for t in traits.thresholds if found.holds(t) and _holds(leaf, t))
+        return replace(found, thresholds=held)
     low, high = min(int(v.min()) for v in seen), max(int(v.max()) for v in seen)
     if high - low > 1 and _all_sorted(seen):
         return Domain("sorted")
     bounds = np.iinfo(leaf.dtype)
-    held = tuple(m for m in markers if bounds.min <= m <= bounds.max)
-    return Domain("integer", low, high, levels=(low, high), markers=held)
+    marked = tuple(m for m in traits.markers if bounds.min <= m <= bounds.max)
+    return Domain("integer", low, high, levels=(low, high), markers=marked)
+
+
+def _holds(leaf: Leaf, value: float) -> bool:
+    """Whether a tensor's elements can have exactly this value."""
+    one = Leaf(leaf.dtype, (1,), (1,), 0)
+    memory = np.zeros(ITEM_SIZES[leaf.dtype], np.uint8)
+    write(one, memory, np.array([value]))
+    return float(read(one, memory)[0]) == value
 
 
 def _all_sorted(seen: Sequence[Array]) -> bool:

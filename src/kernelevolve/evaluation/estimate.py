@@ -13,15 +13,6 @@ from kernelevolve.core.task import Workload
 from kernelevolve.evaluation import modules
 from kernelevolve.evaluation.modules import Source, Subject
 from kernelevolve.evaluation.tensors import flatten
-from kernelevolve.evaluation.traits import (
-    COMPARING,
-    IGNORING,
-    MOST_MARKERS,
-    ORDERING,
-    SELECTING,
-    SETTLED,
-    SMOOTH,
-)
 
 PARTIAL = ("index", "gather", "embedding", "slice", "select", "take", "narrow", "masked_select")
 REDUCING = ("sum", "mean", "max", "min", "prod", "norm", "softmax", "var", "arg", "logsumexp")
@@ -36,9 +27,6 @@ class Meter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.peak = 0
         self.elements = 0
         self.partial = False
-        self.names: set[str] = set()
-        self.truncates = False
-        self.markers: set[int] = set()
         self.used: set[int] = set()
         self._known: set[int] = set()
 
@@ -52,28 +40,11 @@ class Meter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.used |= {t.untyped_storage()._cdata for t in taken}
         name = func.overloadpacket.__name__
         self.partial |= name.startswith(PARTIAL)
-        if func.namespace != "prim":
-            self.names.add(name)
-        self._note(name, str(func).removeprefix("aten."), args, taken, made)
         read = sum(t.numel() for t in taken)
         if made:
             reducing = name.strip("_").startswith(REDUCING)
             self.elements += max([read if reducing else 0, *(t.numel() for t in made)])
         return result
-
-    def _note(
-        self, name: str, overload: str, args: Any, taken: list[Tensor], made: list[Tensor]
-    ) -> None:
-        """What the values of the inputs may not be, or should once be."""
-        if name == "_to_copy" and taken[0].is_floating_point():
-            self.truncates |= any(_counts(t) for t in made)
-        marker, around = None, 0
-        if name in IGNORING:
-            marker = args[IGNORING[name]]
-        elif overload in COMPARING | ORDERING and _counts(taken[0]):
-            marker, around = args[1], int(overload in ORDERING)
-        if type(marker) is int and len(self.markers) < MOST_MARKERS:
-            self.markers |= set(range(marker - around, marker + around + 1))
 
     def _is_new(self, tensor: Tensor) -> bool:
         storage = tensor.untyped_storage()
@@ -90,10 +61,6 @@ class Meter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def _freed(self, key: int, size: int) -> None:
         self._known.discard(key)
         self.alive -= size
-
-
-def _counts(tensor: Tensor) -> bool:
-    return not (tensor.is_floating_point() or tensor.is_complex() or tensor.dtype is torch.bool)
 
 
 def _tensors(value: Any) -> list[Tensor]:
@@ -128,7 +95,6 @@ def estimate(source: Source, workload: Workload, *, backward: bool) -> dict[str,
             inputs = [_wants_gradient(argument) for argument in inputs]
         with torch.set_grad_enabled(backward), counter, meter:
             result = subject.run(*inputs)
-            forward = frozenset(meter.names)
             if backward:
                 outputs = modules.differentiable(result)
                 slot = {"args": inputs, "cotangents": [torch.ones_like(o) for o in outputs]}
@@ -143,13 +109,6 @@ def estimate(source: Source, workload: Workload, *, backward: bool) -> dict[str,
         "flops": counter.get_total_flops(),
         "elements": meter.elements,
         "partial": meter.partial,
-        "traits": {
-            "selects": meter.names <= SELECTING,
-            "settled": forward <= SETTLED,
-            "smooth": forward <= SMOOTH,
-            "truncates": meter.truncates,
-            "markers": sorted(meter.markers),
-        },
         "dtype": _main_dtype(inputs, state),
     }
 

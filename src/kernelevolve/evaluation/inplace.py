@@ -1,7 +1,7 @@
 """What a reference that works in place leaves in its inputs; candidates must leave the same."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -46,6 +46,10 @@ class Left:
                 )
         return self.touched(given, memory)
 
+    def wider(self, yardsticks: Mapping[int, Yardstick]) -> "Left":
+        """The same with other budgets."""
+        return replace(self, yardsticks=dict(yardsticks))
+
     def touched(self, given: Array, memory: Array) -> str:
         """Which input was changed that the reference leaves alone; empty where none was."""
         for index, leaf in enumerate(self.inputs.leaves):
@@ -58,7 +62,11 @@ NOTHING = Left(Layout(None, ()), [], {})
 
 
 def left(
-    inputs: Layout, given: Sequence[Array], native: Sequence[Array], oracle: Sequence[list[Array]]
+    inputs: Layout,
+    given: Sequence[Array],
+    native: Sequence[Array],
+    oracle: Sequence[list[Array]],
+    changed: Collection[int] = (),
 ) -> Left:
     """From what lay in the slots before and after calls, and what the oracle left in its copies.
 
@@ -67,8 +75,9 @@ def left(
         given: each set's bytes before a call.
         native: the same after the reference's call.
         oracle: the values of each tensor after the oracle's call; empty where there is no oracle.
+        changed: tensors that the reference may change, even where it does not for these sets.
     """
-    changed = [
+    changed = changed or [
         index
         for index, leaf in enumerate(inputs.leaves)
         if any(_differ(leaf, a, b) for a, b in zip(given, native, strict=True))

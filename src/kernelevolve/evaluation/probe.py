@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from kernelevolve.core.detector import Detector
 from kernelevolve.evaluation.expected import Reference, Yardstick
+from kernelevolve.evaluation.inplace import NOTHING, Left
 from kernelevolve.evaluation.layout import Array, Layout
 
 
@@ -24,6 +25,8 @@ class Plan:
     """What a kernel that fails on them should change."""
     undefined: bool = False
     """It holds NaN, which outputs are to pass on where the reference does."""
+    exact: bool = False
+    """Which values it holds is the point; what their neighbours give says nothing of them."""
 
 
 @dataclass
@@ -41,6 +44,8 @@ class Probe:
     """State to be loaded for it, where parameters take part."""
     before: Array | None = None
     """What is called right before it, in the same window."""
+    left: Left = NOTHING
+    """What the reference leaves in its inputs, where it changes them."""
     may_refuse: bool = False
     """A clear exception is an answer that a user can live with."""
 

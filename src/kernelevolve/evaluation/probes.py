@@ -28,6 +28,7 @@ from kernelevolve.evaluation.wire import Malformed
 MUTANTS = 4
 SMALL_BYTES = 1 << 18
 LARGE_BYTES = 8 << 20
+HUGE_BYTES = 64 << 20
 FEW = 2
 SOME = 6
 KEPT_BYTES = 256 << 20
@@ -58,6 +59,11 @@ class Suite:
     def large(self) -> bool:
         """Whether a verified call takes long: a pool then has few probes, the next one others."""
         return self.nbytes > LARGE_BYTES
+
+    @property
+    def huge(self) -> bool:
+        """Whether all of its probes would take longer than a person waits for a final check."""
+        return self.nbytes > HUGE_BYTES
 
     @property
     def nbytes(self) -> int:
@@ -182,7 +188,7 @@ GENERATORS: dict[str, Generator] = {
 
 def _plans() -> list[Plan]:
     made = [
-        Plan(g.name, Detector.ADVERSARIAL, g.what, g.advice, undefined=g.undefined)
+        Plan(g.name, Detector.ADVERSARIAL, g.what, g.advice, undefined=g.undefined, exact=g.exact)
         for g in GENERATORS.values()
     ]
     for name, view in placement.VIEWS.items():

@@ -69,7 +69,10 @@ def _call(session: Session, probe: Probe, slot: int, memory: Array, behind: int 
         session.probed = None
     if session.prepared.mutates_inputs:
         if probe.inputs == session.prepared.inputs:
-            fault = session.prepared.left.touched(probe.content, memory)
+            left, tolerance = session.prepared.left, session.task.tolerance
+            fault = left.touched(probe.content, memory)
+            if probe.left.any:
+                fault = probe.left.fault(0, probe.content, memory, tolerance)
             session.object_to(Broken(Detector.INPUTS, fault)) if fault else None
     elif not same(memory, probe.content):
         session.object_to(Broken(Detector.INPUTS, CHANGED))

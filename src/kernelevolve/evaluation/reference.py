@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from kernelevolve.core.task import Task, Workload
-from kernelevolve.evaluation import modules
+from kernelevolve.evaluation import modules, watching
 from kernelevolve.evaluation.estimate import estimate
 from kernelevolve.evaluation.modules import Source, Subject
 from kernelevolve.evaluation.runner import Reply, Request, Runner, type_name
@@ -297,6 +297,12 @@ class ReferenceRunner(Runner):
         if fds and layout.nbytes <= body["nbytes"]:
             self._outbox(body, fds[0]).write(layout, tensors)
         return layout.dump()
+
+    def do_traits(self, body: Request, fds: Sequence[int]) -> Reply:
+        """What the operations of a call on the first slot promise."""
+        subject = self.subjects[body["workload"]]
+        subject.restore()
+        return watching.traits(subject, subject.slots[0])
 
     def do_estimate(self, body: Request, fds: Sequence[int]) -> Reply:
         """Bytes and operations of one call, without allocating it."""

@@ -12,11 +12,12 @@ argmax argmin max min amax amin maximum minimum clamp relu where gt ge lt le eq 
 all logical_and logical_or logical_not bitwise_and bitwise_or bitwise_not neg abs sign view
 _unsafe_view reshape expand permute transpose t squeeze unsqueeze slice select split unbind clone
 copy contiguous alias detach cat stack gather index_select flip full zeros ones full_like zeros_like
-ones_like empty empty_like arange
+ones_like empty empty_like arange bucketize searchsorted stable_sort
 """
 SELECTING = frozenset(_SELECTING.split())
 """Operations that compare and pick without arithmetic, and whose choice among equals is documented:
-`argmax` and the indices of `max` take the first. `topk` and `sort` promise nothing."""
+`argmax` and the indices of `max` take the first, a stable sort keeps the order. `topk` and other
+sorts promise nothing."""
 
 _SMOOTH = """
 mm addmm bmm baddbmm mv addmv dot convolution add sub rsub mul div addcmul addcdiv neg reciprocal
@@ -41,6 +42,17 @@ COMPARING = frozenset(("eq.Scalar", "ne.Scalar"))
 ORDERING = frozenset(("ge.Scalar", "gt.Scalar", "le.Scalar", "lt.Scalar"))
 """What they compare integers with has a meaning, and so has what lies beside it."""
 MOST_MARKERS = 12
+_WHOLE = (-2.0, -1.0, 0.0, 1.0, 2.0)
+STEPS = {
+    "round": (-2.5, -1.5, -0.5, 0.5, 1.5, 2.5),
+    "floor": _WHOLE,
+    "ceil": _WHOLE,
+    "trunc": _WHOLE,
+    "frac": _WHOLE,
+    "sign": (0.0,),
+}
+"""Operations that leap, and where."""
+MOST_THRESHOLDS = 64
 
 
 @dataclass(frozen=True)
@@ -57,9 +69,11 @@ class Traits:
     """It converts floats to integers, which is defined within the integers' range only."""
     markers: tuple[int, ...] = ()
     """Integers with a meaning of their own: `ignore_index`, or what it compares integers with."""
+    thresholds: tuple[float, ...] = ()
+    """Where a comparison of its float inputs, or their rounding, changes its mind."""
 
     @classmethod
     def parse(cls, reply: Mapping[str, Any]) -> "Traits":
-        """From the reference runner's estimate."""
-        found = reply.get("traits", {})
-        return cls(**{**found, "markers": tuple(found.get("markers", ()))})
+        """From what the reference's runner saw."""
+        several = {name: tuple(reply[name]) for name in ("markers", "thresholds")}
+        return cls(**{**reply, **several})

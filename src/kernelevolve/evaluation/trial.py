@@ -251,9 +251,9 @@ class Trial:
         own.check("verified calls")
 
     def _is_spared(self, suite: Suite) -> bool:
-        """In confirm a large workload meets some probes only where a smaller one meets all."""
+        """In confirm a huge workload meets some probes only where a smaller one meets all."""
         smaller = any(one.nbytes < suite.nbytes for one in self.suites.values())
-        return self._confirming and suite.large and smaller
+        return self._confirming and suite.huge and smaller
 
     def _probe(self, runner: Runner, prepared: Prepared, probe: Probe) -> None:
         """One call on inputs made for a purpose, with state made for it where it has one."""

@@ -324,6 +324,53 @@ TASKS = {
         def get_inputs():
             return [torch.randn(32, 48)]
     """,
+    "steps": """
+        class Model(nn.Module):
+            def forward(self, x):
+                return torch.where(x > 0.5, x * 2, x) + torch.round(x)
+
+        def get_inputs():
+            return [torch.randn(48, 96)]
+    """,
+    "buckets": """
+        class Model(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.register_buffer("edges", torch.linspace(-1, 1, 8))
+
+            def forward(self, x):
+                return torch.bucketize(x, self.edges)
+
+        def get_inputs():
+            return [torch.randn(48, 96)]
+    """,
+    "ranked": """
+        class Model(nn.Module):
+            def forward(self, x):
+                return x.sort(stable=True)
+
+        def get_inputs():
+            return [torch.randn(48, 96)]
+    """,
+    "normalised": """
+        class Model(nn.Module):
+            def forward(self, x):
+                largest = x.amax(-1)
+                x.sub_(x.logsumexp(-1, keepdim=True))
+                return largest
+
+        def get_inputs():
+            return [torch.randn(48, 96)]
+    """,
+    "listed": """
+        class Model(nn.Module):
+            def forward(self, x, ids):
+                rows = torch.stack([x[i] for i in ids.clamp(min=0).tolist()])
+                return rows * (ids != -1).unsqueeze(-1)
+
+        def get_inputs():
+            return [torch.randn(50, 64), torch.randint(0, 50, (48,))]
+    """,
     "upper": """
         class Model(nn.Module):
             def forward(self, x, mask):
