@@ -13,11 +13,11 @@ import kernelevolve
 pytestmark = [
     pytest.mark.needs_gxx,
     pytest.mark.needs_sandbox,
+    pytest.mark.slow,
     pytest.mark.long,
     pytest.mark.timeout(300),
 ]
 
-SLOW = pytest.mark.slow
 UNSEEN = '''
 import torch
 import torch.nn as nn
@@ -75,7 +75,6 @@ def command(*words: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(line, capture_output=True, text=True, check=False, timeout=280)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("baselines", [["--eager-only"], []])
 def test_an_unseen_kernelbench_file_ends_confirmed_and_exports_itself(
     baselines: list[str], tmp_path: Path
@@ -105,9 +104,7 @@ def test_an_unseen_kernelbench_file_ends_confirmed_and_exports_itself(
     assert verified.returncode == 0, verified.stdout + verified.stderr
 
 
-@pytest.mark.parametrize(
-    "name", ["crashing", *(pytest.param(name, marks=SLOW) for name in ("wrong", "endless"))]
-)
+@pytest.mark.parametrize("name", ["crashing", "wrong", "endless"])
 def test_a_bad_kernel_is_one_line_and_exit_code_one(name: str, tmp_path: Path) -> None:
     body, says = BAD[name]
     task, kernel = tmp_path / "task.py", tmp_path / "kernel.py"

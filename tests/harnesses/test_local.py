@@ -87,6 +87,7 @@ def until(condition, seconds: float = 20.0) -> bool:
     return False
 
 
+@pytest.mark.slow
 @needs_sandbox
 @without_sandbox
 def test_nothing_survives_a_kill_of_the_main_process(tmp_path):
