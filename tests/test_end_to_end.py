@@ -120,7 +120,6 @@ def test_a_bad_kernel_is_one_line_and_exit_code_one(name: str, tmp_path: Path) -
     assert says in verdict[0]
 
 
-@SLOW
 def test_a_live_module_is_optimised_from_python(tmp_path: Path) -> None:
     torch.manual_seed(0)
     live = torch.nn.Sequential(torch.nn.LayerNorm(48), torch.nn.Linear(48, 24), torch.nn.GELU())

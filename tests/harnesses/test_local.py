@@ -88,6 +88,7 @@ def until(condition, seconds: float = 20.0) -> bool:
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 @needs_sandbox
 @without_sandbox
 def test_nothing_survives_a_kill_of_the_main_process(tmp_path):

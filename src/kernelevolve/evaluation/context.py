@@ -246,9 +246,7 @@ class Context:
             [prepared.state_fd],
             workload=name,
             source=self.baseline,
-            state=prepared.state.dump(),
-            seed=prepared.state_seed,
-            mutated=list(prepared.mutated),
+            **prepared.loading(),
         )
 
     @property

@@ -91,6 +91,14 @@ class Prepared:
         count = len(layout.leaves)
         return Verifier(task.tolerance, layout, self.yardsticks[:count], without)
 
+    def loading(self) -> dict[str, Any]:
+        """What a runner is told beside the state's descriptor, to make a module."""
+        return {
+            "state": self.state.dump(),
+            "seed": self.state_seed,
+            "mutated": list(self.mutated),
+        }
+
     def close(self) -> None:
         """Free what is outside Python's reach."""
         os.close(self.state_fd)

@@ -1,17 +1,58 @@
 """Verifies one call of a session on inputs made for a purpose. In the judge."""
 
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 
 from kernelevolve.core.detector import Detector
 from kernelevolve.evaluation.blocks import Block, same
 from kernelevolve.evaluation.layout import PAGE, Array
 from kernelevolve.evaluation.probe import Probe
 from kernelevolve.evaluation.processes import Failed
+from kernelevolve.evaluation.renewal import SECOND
 from kernelevolve.evaluation.session import CHANGED, Session
-from kernelevolve.evaluation.verify import Broken
+from kernelevolve.evaluation.verify import Broken, Wrong
 
 BEHIND = {True: (0, 1, 3, 6), False: (0, 1)}
 """Calls before the one on the probe, where outputs are compared cheaply and where not."""
+
+
+@contextmanager
+def parameters(session: Session, probe: Probe, load: Callable[[int], object]) -> Iterator[None]:
+    """The probe's parameters instead of the module's own, or a second module that has them.
+
+    Args:
+        session: of the module.
+        probe: may have parameters of its own.
+        load: makes a new module with the state in a descriptor.
+
+    Raises:
+        Wrong: the first module is wrong since there was a second one.
+    """
+    if probe.state_fd is None:
+        yield
+        return
+    if probe.plan.name != SECOND:
+        _renew(session, probe.state_fd, load)
+        yield
+        _renew(session, session.prepared.state_fd, load)
+        return
+    session.ask("second", [probe.state_fd], **session.prepared.loading())
+    session.attach()
+    yield
+    session.ask("first")
+    try:
+        session.once(session.slots.secret())
+    except Wrong as error:
+        text = f"the first module, called after {probe.plan.what}: {error}; {probe.plan.advice}"
+        raise Wrong(probe.plan.detector, text) from error
+
+
+def _renew(session: Session, state_fd: int, load: Callable[[int], object]) -> None:
+    """In place; a module that has put its parameters away is loaded anew."""
+    state = session.prepared.state.dump()
+    if not session.ask("renew", [state_fd], state=state).get("renewed"):
+        load(state_fd)
+        session.attach()
 
 
 def verify(session: Session, probe: Probe) -> None:

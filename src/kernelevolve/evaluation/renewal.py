@@ -10,6 +10,7 @@ ADVICE = (
     "derive what you need of parameters in prepare(), which is called again when they have "
     "changed, or in every forward"
 )
+SECOND = "second-module"
 TRAINED = "training gives parameters any sign and size: rely on none, or take another path there"
 PLANS = (
     Plan(
@@ -20,11 +21,18 @@ PLANS = (
     ),
     Plan("trained-parameters", Detector.PARAMETERS, "parameters of any sign and size", TRAINED),
     Plan("large-parameters", Detector.PARAMETERS, "parameters of four times their size", TRAINED),
+    Plan(
+        SECOND,
+        Detector.PARAMETERS,
+        "a second module with other parameters, beside the first",
+        "keep what belongs to a module on the module, not in globals or static variables",
+    ),
 )
 FAR = {
     "renewed-parameters": ("",),
     "trained-parameters": ("zeros", "signs"),
     "large-parameters": ("large",),
+    SECOND: ("",),
 }
 """How far parameters move, the strongest first; see `modules.train`."""
 

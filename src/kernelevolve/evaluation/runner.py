@@ -11,6 +11,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,8 @@ class Runner:
     def __init__(self, channel: Channel) -> None:
         self.channel = channel
         self.subjects: dict[str, Subject] = {}
+        self.aside: dict[str, Subject] = {}
+        self.makers: dict[str, Callable[[Request, Sequence[int]], Reply]] = {}
         self.memories: list[Memory] = []
         self.outboxes: dict[str, tuple[int, Memory]] = {}
         self.scratch: list[Tensor] = []
@@ -79,6 +82,7 @@ class Runner:
             model = registry.load("language", body["language"])().load(build, task)
         except (AttributeError, SyntaxError) as error:
             return {"error": failure(error) | {"kind": "invalid"}}
+        self.makers[body["workload"]] = partial(self.adopt, model, task)
         return self.adopt(model, task, body, fds)
 
     def adopt(
@@ -110,6 +114,17 @@ class Runner:
         modules.prepare(subject.model)
         subject.remember()
         return {"renewed": True}
+
+    def do_second(self, body: Request, fds: Sequence[int]) -> Reply:
+        """Put the module aside and make another one of its class."""
+        name = body["workload"]
+        self.aside[name] = self.subjects[name]
+        return self.makers[name](body, fds)
+
+    def do_first(self, body: Request, fds: Sequence[int]) -> Reply:
+        """Take the module that was put aside."""
+        self.subjects[body["workload"]] = self.aside.pop(body["workload"])
+        return {}
 
     def do_belongings(self, body: Request, fds: Sequence[int]) -> Reply:
         """Bytes of a module's parameters and buffers, of large ones every n-th element."""

@@ -214,9 +214,7 @@ class Trial:
             build=(build or self.build).model_dump(mode="json"),
             language=self.job.candidate.language,
             workload=prepared.workload.name,
-            state=prepared.state.dump(),
-            seed=prepared.state_seed,
-            mutated=list(prepared.mutated),
+            **prepared.loading(),
         )
         return replies.loaded(reply)
 
@@ -259,12 +257,11 @@ class Trial:
         """One call on inputs made for a purpose, with state made for it where it has one."""
         name, what = prepared.workload.name, probe.plan.what
         session = self.sessions[name]
-        if probe.state_fd is not None:
-            if "seeded" in self.flags:
-                return
-            self._renew(runner, session, probe.state_fd)
+        if probe.state_fd is not None and "seeded" in self.flags:
+            return
         try:
-            probing.verify(session, probe)
+            with probing.parameters(session, probe, partial(self._ask_load, runner, prepared)):
+                probing.verify(session, probe)
             self.probes.setdefault(name, []).append(probe.plan.name)
         except Failed as error:
             if not probe.may_refuse:
@@ -272,15 +269,6 @@ class Trial:
             self.flags["refuses_views"] = f"raises on {what}"
         except Ended as error:
             raise on_probe(ended(error), probe, name) from error
-        if probe.state_fd is not None:
-            self._renew(runner, session, prepared.state_fd)
-
-    def _renew(self, runner: Runner, session: Session, state_fd: int) -> None:
-        """Other parameters in place; a module that has put its own away is loaded anew."""
-        prepared = session.prepared
-        if not session.ask("renew", [state_fd], state=prepared.state.dump()).get("renewed"):
-            self._ask_load(runner, prepared, state_fd)
-            session.attach()
 
     def _time(self, runner: Runner, workloads: tuple[Workload, ...]) -> list[Timing]:
         timings: list[Timing] = []
