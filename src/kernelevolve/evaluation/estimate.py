@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from kernelevolve.core.task import Workload
 from kernelevolve.evaluation import modules
 from kernelevolve.evaluation.modules import Source, Subject
-from kernelevolve.evaluation.tensors import flatten
+from kernelevolve.evaluation.tensors import flatten, tree_map
 
 PARTIAL = ("index", "gather", "embedding", "slice", "select", "take", "narrow", "masked_select")
 REDUCING = ("sum", "mean", "max", "min", "prod", "norm", "softmax", "var", "arg", "logsumexp")
@@ -92,7 +92,7 @@ def estimate(source: Source, workload: Workload, *, backward: bool) -> dict[str,
         state = modules.state_of(model)
         subject = Subject(model, model, backward)
         if backward:
-            inputs = [_wants_gradient(argument) for argument in inputs]
+            inputs = tree_map(_wants_gradient, inputs)
         with torch.set_grad_enabled(backward), counter, meter:
             result = subject.run(*inputs)
             if backward:
@@ -113,12 +113,12 @@ def estimate(source: Source, workload: Workload, *, backward: bool) -> dict[str,
     }
 
 
-def _wants_gradient(value: Any) -> Any:
+def _wants_gradient(tensor: Tensor) -> Tensor:
     """Not a leaf of the graph: the counter's hooks refuse leaves that `autograd.grad` ends at."""
-    if isinstance(value, Tensor) and value.is_floating_point():
-        with torch.enable_grad():
-            return value.requires_grad_().view_as(value)
-    return value
+    if not tensor.is_floating_point():
+        return tensor
+    with torch.enable_grad():
+        return tensor.requires_grad_().view_as(tensor)
 
 
 def _key(tensor: Tensor) -> int:

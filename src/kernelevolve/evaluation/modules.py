@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from kernelevolve.core.task import Workload
 from kernelevolve.evaluation.blocks import BANKS
-from kernelevolve.evaluation.tensors import tree_map
+from kernelevolve.evaluation.tensors import flatten, tree_map
 
 Call = Callable[[Any], Any]
 Loading = Literal["by_name", "by_order", "seeded", "none"]
@@ -366,10 +366,11 @@ def storage(tensor: Tensor) -> int:
 def gradients(
     output: Any, slot: Any, model: nn.Module, names: Mapping[str, str]
 ) -> dict[str, Tensor]:
-    """Gradients of float inputs and parameters for the slot's secret cotangents."""
+    """Gradients of float inputs, nested ones too, and parameters, for the secret cotangents."""
     outputs = differentiable(output)
     own = {names.get(name, name): p for name, p in model.named_parameters() if p.requires_grad}
-    wanted = {f"input[{i}]": a for i, a in enumerate(slot["args"]) if _takes_gradient(a)}
+    inputs = flatten(slot["args"])[1]
+    wanted = {f"input[{i}]": t for i, t in enumerate(inputs) if t.requires_grad}
     wanted |= dict(sorted(own.items()))
     found = torch.autograd.grad(
         outputs, list(wanted.values()), slot["cotangents"], allow_unused=True
@@ -378,6 +379,13 @@ def gradients(
         name: torch.zeros_like(tensor) if gradient is None else gradient
         for (name, tensor), gradient in zip(wanted.items(), found, strict=True)
     }
+
+
+def require_gradients(args: Any) -> None:
+    """Of all float tensors in a nest."""
+    for tensor in flatten(args)[1]:
+        if tensor.is_floating_point():
+            tensor.requires_grad_()
 
 
 def differentiable(output: Any) -> list[Tensor]:
@@ -391,7 +399,3 @@ def differentiable(output: Any) -> list[Tensor]:
 
     tree_map(keep, output)
     return found
-
-
-def _takes_gradient(value: object) -> bool:
-    return isinstance(value, Tensor) and value.requires_grad

@@ -237,9 +237,7 @@ class ReferenceRunner(Runner):
         subject = self.subjects[name]
         if not subject.backward:
             return {"args": args, "cotangents": []}
-        for argument in args:
-            if isinstance(argument, Tensor) and argument.is_floating_point():
-                argument.requires_grad_()
+        modules.require_gradients(args)
         outputs = modules.differentiable(subject.run(*args))
         subject.restore()
         torch.manual_seed(seed + 1)

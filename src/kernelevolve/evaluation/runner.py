@@ -155,9 +155,8 @@ class Runner:
             leaves = layout.leaves
             memory.guard([replace(x, offset=x.offset + p) for p in places for x in leaves])
         for slot in slots:
-            for argument in slot["args"]:
-                if subject.backward and _is_float(argument):
-                    argument.requires_grad_()
+            if subject.backward:
+                modules.require_gradients(slot["args"])
         subject.slots = [*kept, *slots]
         self.memories.append(memory)
         if "mailbox" in body:
@@ -250,10 +249,6 @@ def type_name(tensor: Tensor) -> str:
     """`Tensor` for plain tensors and parameters, else the name of the subclass."""
     plain = type(tensor) in (Tensor, nn.Parameter)
     return "Tensor" if plain else type(tensor).__name__
-
-
-def _is_float(value: object) -> bool:
-    return isinstance(value, Tensor) and value.is_floating_point()
 
 
 def failure(error: BaseException) -> dict[str, Any]:

@@ -362,6 +362,16 @@ TASKS = {
         def get_inputs():
             return [torch.randn(48, 96)]
     """,
+    "gated": """
+        BACKWARD = True
+
+        class Model(nn.Module):
+            def forward(self, pair):
+                return torch.tanh(pair[0]) * torch.sigmoid(pair[1])
+
+        def get_inputs():
+            return [[torch.randn(16, 24), torch.randn(16, 24)]]
+    """,
     "listed": """
         class Model(nn.Module):
             def forward(self, x, ids):
