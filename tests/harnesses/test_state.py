@@ -3,7 +3,7 @@
 import pytest
 
 from kernelevolve.core.detector import Detector
-from kernelevolve.core.evaluation import Status
+from kernelevolve.core.evaluation import Stage, Status
 
 pytestmark = pytest.mark.slow  # the red-team suite has an exploit of each kind
 
@@ -118,3 +118,17 @@ def test_a_kernel_may_compile_itself(bench):
     body = "class ModelNew(nn.Module):\n    def forward(self, x):\n        return work(x)\n"
     found = bench.verdict(bench.task(TASK), f"{before}\n{body}", run_seconds=100)
     assert found.status is Status.OK, found.message
+
+
+@pytest.mark.parametrize("leaks", [True, False])
+def test_memory_that_is_never_freed_is_flagged(bench, leaks):
+    kept = "kept.append(torch.ones(1 << 18)); " if leaks else ""
+    model = f"""
+kept = []
+class ModelNew(nn.Module):
+    def forward(self, x):
+        {kept}return torch.relu(x) * 2
+"""
+    found = bench.verdict(bench.task(TASK), model, Stage.BENCHMARK)
+    assert found.ok, found.message
+    assert ("memory_grows" in {flag.rule for flag in found.flags}) == leaks

@@ -282,12 +282,18 @@ class Runner:
 
     def memory(self) -> tuple[int, int]:
         """Resident bytes of the runner now, and their peak."""
+        return self._resident("VmRSS"), self._resident("VmHWM")
+
+    def private(self) -> int:
+        """Resident bytes of the runner without what it shares with the judge."""
+        return self._resident("RssAnon")
+
+    def _resident(self, field: str) -> int:
         with suppress(OSError):
-            lines = Path(f"/proc/{self.driver}/status").read_text().splitlines()
-            fields = dict(line.split(":", 1) for line in lines if ":" in line)
-            now, peak = (int(fields[k].split()[0]) << 10 for k in ("VmRSS", "VmHWM"))
-            return now, peak
-        return 0, 0
+            for line in Path(f"/proc/{self.driver}/status").read_text().splitlines():
+                if line.startswith(field):
+                    return int(line.split()[1]) << 10
+        return 0
 
     def kill(self) -> None:
         """The whole tree; `close` waits until it is gone."""

@@ -17,6 +17,7 @@ SINGLY = (
     "threads or processes were started in timed windows: each call was timed alone, with the time "
     "that it takes to stop them; keep a pool of threads from one call to the next"
 )
+KEPT_BYTES, KEPT_RESULTS = 4 << 20, 8
 ALONE = "one processor core for judge and candidate: no call midway could be verified"
 
 
@@ -52,6 +53,14 @@ def flags(sessions: Mapping[str, Session]) -> dict[str, str]:
             "times the errors that would be accepted otherwise"
         )
     return found
+
+
+def growth(nbytes: int, session: Session) -> dict[str, str]:
+    """Memory that came with timed calls and did not go again, if it is more than an allocator's."""
+    if nbytes <= max(KEPT_BYTES, KEPT_RESULTS * session.prepared.plain.nbytes):
+        return {}
+    text = f"its process grew by {nbytes >> 20} MB while it was timed; free what a call allocates"
+    return {"memory_grows": text}
 
 
 def blindness(runner: Runner) -> list[str]:

@@ -302,6 +302,7 @@ class Trial:
         for one in subjects.values():
             one.clock = self.clock
         session.aside.clear()
+        private = runner.private()
         if self._confirming:
             twice = {**subjects, benchmark.AGAIN: rivals["eager"]}
             samples = benchmark.measure_steadily(twice, benchmark.CONFIRM)
@@ -313,6 +314,7 @@ class Trial:
             noise = self.context.noise[workload.name]
             cached = self.context.baselines[workload.name]
             baselines = benchmark.drifted(cached, "eager", samples.us["eager"])
+        self.flags |= report.growth(runner.private() - private, session)
         session.check_inputs()
         self.belongings[workload.name].check("timed calls")
         session.check_aside(rivals["eager"].aside, self.job.target.threads)
