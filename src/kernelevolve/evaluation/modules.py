@@ -381,13 +381,6 @@ def gradients(
     }
 
 
-def require_gradients(args: Any) -> None:
-    """Of all float tensors in a nest."""
-    for tensor in flatten(args)[1]:
-        if tensor.is_floating_point():
-            tensor.requires_grad_()
-
-
 def differentiable(output: Any) -> list[Tensor]:
     """The output tensors that gradients flow through, in order."""
     found: list[Tensor] = []

@@ -21,7 +21,7 @@ from kernelevolve.evaluation import modules, watching
 from kernelevolve.evaluation.estimate import estimate
 from kernelevolve.evaluation.modules import Source, Subject
 from kernelevolve.evaluation.runner import Reply, Request, Runner, type_name
-from kernelevolve.evaluation.tensors import Memory, flatten, layout_of, tree_map
+from kernelevolve.evaluation.tensors import Memory, flatten, layout_of, require_gradients, tree_map
 from kernelevolve.evaluation.wire import Channel
 
 NARROW = (torch.float32, torch.float16, torch.bfloat16)
@@ -237,7 +237,7 @@ class ReferenceRunner(Runner):
         subject = self.subjects[name]
         if not subject.backward:
             return {"args": args, "cotangents": []}
-        modules.require_gradients(args)
+        require_gradients(args)
         outputs = modules.differentiable(subject.run(*args))
         subject.restore()
         torch.manual_seed(seed + 1)

@@ -25,7 +25,15 @@ from kernelevolve.evaluation import heap, modules, state
 from kernelevolve.evaluation.blocks import BANKS
 from kernelevolve.evaluation.layout import Layout
 from kernelevolve.evaluation.modules import Subject
-from kernelevolve.evaluation.tensors import Memory, Unsupported, alone, flatten, layout_of, tree_map
+from kernelevolve.evaluation.tensors import (
+    Memory,
+    Unsupported,
+    alone,
+    flatten,
+    layout_of,
+    require_gradients,
+    tree_map,
+)
 from kernelevolve.evaluation.wire import Channel, Closed
 
 Request = dict[str, Any]
@@ -156,7 +164,7 @@ class Runner:
             memory.guard([replace(x, offset=x.offset + p) for p in places for x in leaves])
         for slot in slots:
             if subject.backward:
-                modules.require_gradients(slot["args"])
+                require_gradients(slot["args"])
         subject.slots = [*kept, *slots]
         self.memories.append(memory)
         if "mailbox" in body:

@@ -190,3 +190,10 @@ def tree_map(function: Callable[[Tensor], Tensor], value: object) -> Any:
     """Replace each tensor in a nest of lists, tuples and dicts."""
     tree, tensors = flatten(value)
     return unflatten(tree, [function(t) for t in tensors])
+
+
+def require_gradients(value: object) -> None:
+    """Of all float tensors in a nest."""
+    for tensor in flatten(value)[1]:
+        if tensor.is_floating_point():
+            tensor.requires_grad_()
