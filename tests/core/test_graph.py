@@ -245,6 +245,17 @@ def test_the_first_proof_counts():
     assert graph.nodes[1].quarantined == "read the clock"
 
 
+def test_a_guilty_source_stays_so_when_its_evaluation_was_lost():
+    graph = Graph.fold([started(100.0), Selected(at=100, number=1, move=Move())])
+    graph.apply(Command(at=100, verb="quarantine", number=1, text="looks odd"))
+    graph.apply(proposed(1, "odd", at=100))
+    lost = Evaluation(status=Status.LOST, stage=Stage.VERIFY, message="the judge died")
+    graph.apply(Evaluated(at=100, number=1, evaluation=lost))
+    graph.apply(Selected(at=100, number=2, move=Move()))
+    graph.apply(proposed(2, "odd", at=100))
+    assert graph.nodes[2].quarantined_for == 1
+
+
 def test_a_person_may_put_a_node_into_quarantine():
     graph = graph_of(1.0, 2.0)
     graph.apply(Command(at=100, verb="quarantine", number=1, text="copied from the test"))

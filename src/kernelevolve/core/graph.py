@@ -319,6 +319,8 @@ class Graph:
     def _forget_source(self, number: int) -> None:
         """What judged nothing that counts, so that the same source may be proposed again."""
         proposal = self.nodes[number].proposal
+        if number in self.quarantines:
+            return
         if proposal and self.by_candidate.get(proposal.candidate) == number:
             del self.by_candidate[proposal.candidate]
 

@@ -78,9 +78,9 @@ class Answers:
         """The outputs of the last call."""
         return self._fetch("outcome")
 
-    def oracle(self, slot: int, dtype: str = "float64", before: int | None = None) -> Outputs:
-        """The same in another precision; behind a call on the slot `before`, if given."""
-        slots = [slot] if before is None else [before, slot]
+    def oracle(self, slot: int, dtype: str = "float64", behind: int = 0) -> Outputs:
+        """The same in another precision; behind so many calls on the slots before."""
+        slots = list(range(slot - behind, slot + 1))
         return self._fetch("oracle", slots=slots, dtype=dtype).values
 
     def oracle_inputs(self) -> Outputs:

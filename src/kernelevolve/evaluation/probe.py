@@ -1,6 +1,7 @@
 """Records: inputs made for one purpose, and what to compare the outputs with. In the judge."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kernelevolve.core.detector import Detector
@@ -42,7 +43,7 @@ class Probe:
     """The set of the pool that it differs little from, and whose place it takes."""
     state_fd: int | None = None
     """State to be loaded for it, where parameters take part."""
-    before: Array | None = None
+    before: Sequence[Array] = ()
     """What is called right before it, in the same window."""
     left: Left = NOTHING
     """What the reference leaves in its inputs, where it changes them."""

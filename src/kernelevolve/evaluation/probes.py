@@ -143,7 +143,7 @@ class Suite:
             return linear.make(self.bench, plan, base, random)
         if plan.detector is Detector.METAMORPHIC:
             return mutation.make(self.bench, plan, base, random)
-        if plan.name == succession.NAME:
+        if plan in succession.PLANS:
             return succession.make(self.bench, plan, base)
         if plan.name in placement.VIEWS:
             return placement.make(self.bench, plan, base)
@@ -194,7 +194,7 @@ def _plans() -> list[Plan]:
     for name, view in placement.VIEWS.items():
         made.append(Plan(name, Detector.ADVERSARIAL, view.what, placement.ADVICE))
     made += renewal.PLANS
-    made.append(Plan(succession.NAME, Detector.ADVERSARIAL, succession.WHAT, succession.ADVICE))
+    made += succession.PLANS
     made.append(Plan("integers", Detector.LINEAR, linear.WHAT, linear.ADVICE))
     for number in range(MUTANTS):
         name = f"mutant-{number}"

@@ -62,41 +62,41 @@ def verify(session: Session, probe: Probe) -> None:
         Wrong, Broken: as for any verified call; the detector is the probe's.
         Failed: it raised.
     """
-    if probe.may_refuse:
+    if probe.may_refuse or probe.before:
         _alone(session, probe)
         return
     slots = session.slots
     slot = slots.secret() if probe.base is None else slots.where(probe.base)
     if probe.base is not None and (slot, probe.base) not in session.called:
         session.once(slot)
-    behind, last = session.random.choice(BEHIND[session.comparison.cheap]), (slot - 1) % len(slots)
-    touched = {slot}
+    behind = session.random.choice(BEHIND[session.comparison.cheap])
     session.runner.stop()
     slots.part(slot)[:] = probe.content
-    if probe.before is not None:
-        behind = 1
-        touched.add(last)
-        slots.part(last)[:] = probe.before
     try:
         _call(session, probe, slot, slots.part(slot), behind)
     finally:
         session.runner.stop()
-        slots.fill(touched)
+        slots.fill({slot})
 
 
 def _alone(session: Session, probe: Probe) -> None:
-    """In memory of its own, in one more slot behind those that the module has."""
-    slot = len(session.slots)
-    with closing(Block(probe.inputs.nbytes + PAGE)) as block:
-        memory = block.part(0, probe.content.nbytes)
-        memory[:] = probe.content
-        session.map_slots(block, probe.inputs, 1, keep=slot)
+    """In memory of its own, in more slots behind those that the module has."""
+    kept, contents, nbytes = (
+        len(session.slots),
+        (*probe.before, probe.content),
+        probe.content.nbytes,
+    )
+    last = len(contents) - 1
+    with closing(Block(nbytes * len(contents) + PAGE)) as block:
+        for number, content in enumerate(contents):
+            block.part(number, nbytes)[:] = content
+        session.map_slots(block, probe.inputs, len(contents), keep=kept)
         refused = None
         try:
-            _call(session, probe, slot, memory)
+            _call(session, probe, kept + last, block.part(last, nbytes), last)
         except Failed as error:
             refused = error
-        session.map_slots(block, probe.inputs, 0, keep=slot)
+        session.map_slots(block, probe.inputs, 0, keep=kept)
         if refused is not None:
             raise refused
 

@@ -164,7 +164,7 @@ class Session:
         """One verified call, behind others of the same window where nothing is changed by them."""
         mutated = bool(self.prepared.mutated)
         ring = max(len(self.slots), slot + 1)
-        follows = self.probed is not None and self.probed.before is not None
+        follows = self.probed is not None and bool(self.probed.before)
         changes = mutated or self.prepared.mutates_inputs
         behind = 0 if changes and not follows else min(behind, ring - 1)
         start = (slot - behind) % ring

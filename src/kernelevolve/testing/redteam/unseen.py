@@ -113,6 +113,21 @@ UNSEEN = {
         def get_inputs():
             return [[torch.randn(16, 24), torch.randn(16, 24)]]
     """,
+    "ring": """
+        class Model(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.register_buffer("kept", torch.zeros(12, 64))
+                self.register_buffer("place", torch.zeros(1, dtype=torch.int64))
+
+            def forward(self, x):
+                self.kept.index_copy_(0, self.place % 12, x.mean(0, keepdim=True))
+                self.place += 1
+                return x + self.kept.sum(0)
+
+        def get_inputs():
+            return [torch.randn(32, 64)]
+    """,
     "listed": """
         class Model(nn.Module):
             def forward(self, x, ids):
