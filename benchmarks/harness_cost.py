@@ -69,7 +69,7 @@ def candidate(n: int) -> Candidate:
 
 BESIDE = ("build", "windows", "wait", "lease")
 """Stages that are not judging: compiling, timing, and queues behind other candidates."""
-BATCHES = ((512, 1024, 100, 2), (512, 1024, 16, 1), (2048, 2048, 16, 1))
+BATCHES = ((512, 1024, 100, 2), (512, 1024, 16, 1), (1950, 2048, 16, 1))
 """Rows, columns, candidates, workers. Where two candidates are at work, one is compiled while the
 other is judged; what judging itself costs is seen with one."""
 

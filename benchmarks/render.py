@@ -117,7 +117,7 @@ def harness_cost(result: dict[str, Any]) -> str:
     rows = []
     for batch in result["batches"]:
         stages = ", ".join(f"{n} {ms:.0f}" for n, ms in batch["median_ms"].items() if ms >= 0.5)
-        size = f"{batch['inputs_bytes'] / (1 << 20):.0f} MiB"
+        size = f"{batch['inputs_bytes'] / 1e6:.0f} MB"
         count, workers = str(batch["candidates"]), str(batch["workers"])
         judging = f"{median(batch['judging_ms']):.0f}"
         rows.append([size, count, workers, f"{batch['seconds']:.1f}", judging, stages])
