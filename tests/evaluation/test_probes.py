@@ -366,6 +366,7 @@ def get_inputs():
         ("torch.round(x)", {-2.5, -1.5, -0.5, 0.5, 1.5, 2.5}),
         ("torch.where(x * 2 > 1, x, -x)", set()),
         ("torch.relu(x)", set()),
+        ("torch.where(x == torch.inf, 0, x)", set()),
     ],
 )
 def test_inputs_are_what_the_reference_compares_them_with(suite_of, body, held):

@@ -138,7 +138,7 @@ def _holds(leaf: Leaf, value: float) -> bool:
     one = Leaf(leaf.dtype, (1,), (1,), 0)
     memory = np.zeros(ITEM_SIZES[leaf.dtype], np.uint8)
     write(one, memory, np.array([value]))
-    return float(read(one, memory)[0]) == value
+    return bool(np.isfinite(value)) and float(read(one, memory)[0]) == value
 
 
 def _all_sorted(seen: Sequence[Array]) -> bool:

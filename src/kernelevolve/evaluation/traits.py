@@ -60,7 +60,7 @@ class Traits:
     """Of one workload's reference; as cautious as can be where it could not be followed."""
 
     selects: bool = False
-    """It compares and picks without arithmetic, so that equal values leave nothing open."""
+    """It compares and picks without arithmetic, gradients too: equal values leave nothing open."""
     settled: bool = False
     """Its gradients are defined where inputs are equal or zero."""
     smooth: bool = False

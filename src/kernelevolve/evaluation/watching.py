@@ -102,7 +102,7 @@ def traits(subject: Subject, slot: dict[str, Any]) -> dict[str, Any]:
         subject.run(*inputs)
     subject.restore()
     return {
-        "selects": watch.names <= SELECTING,
+        "selects": not subject.backward and watch.names <= SELECTING,
         "settled": watch.names <= SETTLED,
         "smooth": watch.names <= SMOOTH,
         "truncates": watch.truncates,
