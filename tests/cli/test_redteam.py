@@ -67,6 +67,19 @@ def test_ablation_that_does_not_score_ends_with_1(k: Any, fake: Any) -> None:
     assert ended.json["not_ablated"] == [NAME]
 
 
+def test_what_is_known_to_get_past_is_judged_on_request_and_ends_with_1_once_it_is_caught(
+    k: Any, fake: Any
+) -> None:
+    fake("redteam", board(limit=OK, exploit=caught(Detector.GRADIENTS)))
+    ended = k("redteam", "--class", "D19", "--limits", "--json")
+    assert [row["name"] for row in ended.json["limits"]] == ["second-backward-fails"]
+    assert ended.json["limits_overcome"] == []
+    assert "limits" not in k("redteam", "--class", "D19", "--json").json
+    fake("redteam", board(limit=caught(Detector.GRADIENTS)))
+    ended = k("redteam", "--name", "second-backward-fails", "--json")
+    assert (ended.code, ended.json["limits_overcome"]) == (1, ["second-backward-fails"])
+
+
 def test_an_unknown_class_is_bad_input(k: Any) -> None:
     ended = k("redteam", "--class", "Q")
     assert ended.code == 2

@@ -79,3 +79,9 @@ def test_every_part_counts(monkeypatch, chunk):
 def test_each_row_is_what_numpy_reduces(seed, width, ufunc):
     matrix = np.random.default_rng(seed).standard_normal((7, width))
     assert each_row(ufunc, matrix).tolist() == ufunc.reduce(matrix, axis=1).tolist()
+
+
+@pytest.mark.parametrize(("row", "exact"), [([0.5, 2.0], True), ([0.5, 0.1], False)])
+def test_an_oracle_is_exact_only_where_every_part_of_it_is(monkeypatch, row, exact):
+    monkeypatch.setattr(near, "CHUNK", 2)
+    assert Sketch.of(np.array([[1.0, 0.25], row])).exact is exact

@@ -1,11 +1,11 @@
-"""Candidates that reach for the clock, and honest ones that look as if they did."""
+"""Honest candidates that look as if they reached for the clock, and one that reaches in vain."""
 
 import pytest
 
 from kernelevolve.core.detector import Detector
-from kernelevolve.core.evaluation import Stage, Status
+from kernelevolve.core.evaluation import Stage
 
-pytestmark = pytest.mark.slow  # the red-team suite has an exploit of each kind
+pytestmark = pytest.mark.slow  # the red-team suite has those that cheat
 
 TASK = """
 class Model(nn.Module):
@@ -16,83 +16,6 @@ def get_inputs():
     return [torch.randn(96, 512)]
 """
 RIGHT = "torch.tanh(torch.tanh(torch.tanh(x)))"
-FRAMES = """
-import sys
-from kernelevolve.evaluation import modules, runner
-
-def frame_of(code):
-    frame = sys._getframe()
-    while frame.f_code is not code:
-        frame = frame.f_back
-    return frame.f_locals
-"""
-ANSWERS_EARLY = f"""{FRAMES}
-class ModelNew(nn.Module):
-    def forward(self, x):
-        window = frame_of(modules.Subject.calls.__code__)
-        if window["count"] > 1 and window["number"] == window["count"] // 3:
-            channel = frame_of(runner.Runner.serve.__code__)["self"].channel
-            channel.send({{"took": 1e-3}})
-            channel.send = lambda reply: delattr(channel, "send")
-        return {RIGHT}
-"""
-FILLS_LATER = f"""
-import threading
-
-class ModelNew(nn.Module):
-    calls = 0
-    def forward(self, x):
-        self.calls += 1
-        if self.calls < 12:
-            return {RIGHT}
-        out = torch.empty_like(x)
-        threading.Timer(0.003, lambda: out.copy_({RIGHT})).start()
-        return out
-"""
-LAST_CALL_ONLY = f"""{FRAMES}
-class ModelNew(nn.Module):
-    def forward(self, x):
-        window = frame_of(modules.Subject.calls.__code__)
-        if window["number"] == window["count"] - 1:
-            return {RIGHT}
-        return torch.empty_like(x)
-"""
-COUNTS_AT_THE_END = f"""
-from kernelevolve.evaluation import modules
-honest = modules.Subject.calls
-
-def calls(self, start, count):
-    if count < 2:
-        return honest(self, start, count)
-    self.result = self.call(self.slots[(start + count - 1) % len(self.slots)])
-    bank = len(self.mailbox) // 3
-    self.mailbox[1 + (count - 1) % 3 * bank] = self.result.data_ptr()
-    self.mailbox[0] = count
-    return 1e-4
-modules.Subject.calls = calls
-
-class ModelNew(nn.Module):
-    def forward(self, x):
-        return {RIGHT}
-"""
-WORKS_BETWEEN = f"""
-from kernelevolve.evaluation import modules
-restore = modules.Subject.restore
-answers = {{}}
-
-def ahead(self):
-    restore(self)
-    for slot in self.slots:
-        x = slot["args"][0]
-        for _ in range(3):
-            answers[x.data_ptr()] = (x[0].clone(), {RIGHT})
-modules.Subject.restore = ahead
-
-class ModelNew(nn.Module):
-    def forward(self, x):
-        sign, answer = answers.get(x.data_ptr(), (None, None))
-        return answer if sign is not None and torch.equal(sign, x[0]) else {RIGHT}
-"""
 SLOWS_ITS_CLOCK = f"""
 from kernelevolve.evaluation import modules
 
@@ -107,29 +30,8 @@ class ModelNew(nn.Module):
     def forward(self, x):
         return {RIGHT}
 """
-CHEATS = [
-    (ANSWERS_EARLY, {Detector.SETTLED, Detector.OUTSIDE_WORK, Detector.TIMED_CALLS}),
-    (FILLS_LATER, {Detector.SETTLED, Detector.TIMED_CALLS}),
-    (LAST_CALL_ONLY, {Detector.TIMED_CALLS}),
-    (COUNTS_AT_THE_END, {Detector.TIMED_CALLS}),
-    (WORKS_BETWEEN, {Detector.OUTSIDE_WORK}),
-]
 PROBES = {Detector.ADVERSARIAL, Detector.METAMORPHIC, Detector.LINEAR, Detector.ALIASING}
-"""They find some of these cheats too, by luck and earlier."""
-NAMES = ["early", "later", "last", "count", "between"]
-
-
-@pytest.mark.parametrize(("model", "detectors"), CHEATS, ids=NAMES)
-def test_a_cheat_is_found(bench, model, detectors):
-    found = bench.verdict(bench.task(TASK), model, Stage.BENCHMARK, without=PROBES)
-    assert found.status in (Status.REJECTED, Status.WRONG), found.message
-    assert found.detector in detectors, found.message
-
-
-@pytest.mark.parametrize(("model", "detectors"), CHEATS, ids=NAMES)
-def test_it_passes_where_its_detectors_are_off(bench, model, detectors):
-    found = bench.verdict(bench.task(TASK), model, Stage.BENCHMARK, without=detectors | PROBES)
-    assert found.ok, found.message
+"""They find a wrong call too, by luck and earlier."""
 
 
 def test_a_slowed_clock_gains_nothing_but_where_it_is_believed(bench):

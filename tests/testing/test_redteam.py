@@ -43,6 +43,16 @@ def test_without_its_detectors_an_exploit_scores(tmp_path):
     assert [o.found.score is not None for o in found.of("ablated")] == [True] * len(SAMPLE)
 
 
+@pytest.mark.slow
+@pytest.mark.needs_gxx
+@pytest.mark.needs_sandbox
+def test_what_the_docs_call_a_limit_is_one(tmp_path):
+    names = [limit.name for limit in suite.limits()]
+    found = app.redteam(RunConfig(store=str(tmp_path)), suite.cases(names=names))
+    assert len(found.of("limit")) == len(names)
+    assert wrong(found) == []
+
+
 def wrong(found):
     return [o.row() for o in found.outcomes if not o.passed]
 
@@ -54,9 +64,9 @@ def test_every_detector_has_an_exploit_that_names_it():
 
 
 def test_names_are_unique_and_rows_are_rows():
-    fixtures = [*suite.exploits(), *suite.honest()]
+    fixtures = [*suite.exploits(), *suite.honest(), *suite.limits()]
     assert len({f.name for f in fixtures}) == len(fixtures)
-    assert all(re.fullmatch(r"[A-G]\d+", e.row) for e in suite.exploits())
+    assert all(re.fullmatch(r"[A-G]\d+", e.row) for e in (*suite.exploits(), *suite.limits()))
 
 
 def test_a_twin_is_the_exploit_without_its_marked_lines():
@@ -85,3 +95,4 @@ def test_the_table_in_the_docs_is_the_suite():
     text = (ROOT / "docs" / "trust.md").read_text()
     assert tables.rendered(text) == text
     assert "`remembers-addresses`" in text
+    assert "`second-backward-fails`" in text

@@ -14,11 +14,11 @@ from kernelevolve import app
 from kernelevolve.cli.options import Settings, examples, with_settings
 from kernelevolve.cli.reply import DONE, FELL_SHORT, STDERR, Reply
 from kernelevolve.testing.redteam import suite
-from kernelevolve.testing.redteam.record import Exploit
+from kernelevolve.testing.redteam.record import Exploit, Limit
 from kernelevolve.testing.redteam.suite import Case, Kind, Outcome, Scoreboard
 
-KINDS: tuple[Kind, ...] = ("exploit", "twin", "ablated", "honest")
-HEADS = ("exploits caught", "twins ok", "score when ablated", "honest ok")
+KINDS: tuple[Kind, ...] = ("exploit", "twin", "ablated", "honest", "limit")
+HEADS = ("exploits caught", "twins ok", "score when ablated", "honest ok", "known to pass")
 
 
 def register(cli: typer.Typer) -> None:
@@ -27,6 +27,7 @@ def register(cli: typer.Typer) -> None:
         epilog=examples(
             "kernelevolve redteam",
             "kernelevolve redteam --class B --ablate",
+            "kernelevolve redteam --limits --class C",
             "kernelevolve redteam --name lazy-tuple --json",
         )
     )(redteam)
@@ -47,10 +48,14 @@ def redteam(
         bool,
         typer.Option("--ablate", help="Also judge each exploit with its detectors switched off."),
     ] = False,
+    limits: Annotated[
+        bool,
+        typer.Option("--limits", help="Also judge what is known to get past, and say if it does."),
+    ] = False,
 ) -> Reply:
     """Judge the suite of exploits, their defused twins and honest kernels on this machine."""
     config = settings.config()
-    wanted = suite.cases(classes=classes or (), names=name or (), ablate=ablate)
+    wanted = suite.cases(classes=classes or (), names=name or (), ablate=ablate, beyond=limits)
     progress = Progress(wanted)
     with Live(console=STDERR, get_renderable=progress.render, refresh_per_second=4):
         found = app.redteam(config, wanted, progress.observe)
@@ -88,7 +93,7 @@ class Progress:
 
 
 def _letter(case: Case) -> str:
-    return case.fixture.letter if isinstance(case.fixture, Exploit) else "honest"
+    return case.fixture.row[0] if isinstance(case.fixture, Exploit | Limit) else "honest"
 
 
 def _failure(outcome: Outcome) -> str:
@@ -109,6 +114,11 @@ def _render(found: Scoreboard) -> RenderableType:
         parts.append(
             f"{len(found.of('ablated'))} exploits without their detectors: "
             f"{len(found.not_ablated)} still did not score"
+        )
+    if limits := found.of("limit"):
+        parts.append(
+            f"{len(limits)} kernels that are known to get past: "
+            f"{len(found.limits_overcome)} are caught now"
         )
     failed = [o for o in found.outcomes if not o.passed]
     return Group(*parts, *map(_failure, failed))

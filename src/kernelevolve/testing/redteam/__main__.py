@@ -1,6 +1,7 @@
-"""`python -m kernelevolve.testing.redteam [FILE]`: the suite as a table, or written into a file.
+"""`python -m kernelevolve.testing.redteam [FILE]`: the suite as tables, or written into a file.
 
-In a file, the table stands between the two marks `<!-- redteam -->` and `<!-- /redteam -->`.
+In a file, exploits stand between the two marks `<!-- redteam -->` and `<!-- /redteam -->`, and
+what is known to get past between two of `limits`.
 """
 
 import re
@@ -9,7 +10,7 @@ from pathlib import Path
 
 from kernelevolve.testing.redteam import suite
 
-MARKED = re.compile(r"(<!-- redteam -->\n).*?(<!-- /redteam -->)", re.DOTALL)
+MARKED = re.compile(r"(<!-- (redteam|limits) -->\n).*?(<!-- /\2 -->)", re.DOTALL)
 
 
 def table() -> str:
@@ -22,15 +23,24 @@ def table() -> str:
     return "\n".join(lines) + "\n"
 
 
+def known() -> str:
+    """One row per kernel that is known to get past, and why it does."""
+    lines = ["| row | kernel | what it does | why it is not caught |", "|---|---|---|---|"]
+    for limit in sorted(suite.limits(), key=lambda e: (e.row[0], int(e.row[1:]))):
+        lines.append(f"| {limit.row} | `{limit.name}` | {limit.does} | {limit.risk} |")
+    return "\n".join(lines) + "\n"
+
+
 def rendered(text: str) -> str:
-    """A document with its table made anew."""
-    return MARKED.sub(lambda found: found[1] + table() + found[2], text)
+    """A document with its tables made anew."""
+    made = {"redteam": table, "limits": known}
+    return MARKED.sub(lambda found: found[1] + made[found[2]]() + found[3], text)
 
 
 def main() -> None:
     """Print, or rewrite the file that is named."""
     if len(sys.argv) < 2:
-        sys.stdout.write(table())
+        sys.stdout.write(table() + "\n" + known())
         return
     path = Path(sys.argv[1])
     path.write_text(rendered(path.read_text()))

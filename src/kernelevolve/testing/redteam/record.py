@@ -50,6 +50,17 @@ class Honest(Fixture):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Limit(Fixture):
+    """A kernel that nobody wants and that is OK all the same, so far."""
+
+    row: str
+    """The row of the catalogue of exploits: `C5`."""
+    risk: str
+    """Why it is not caught, as half a sentence."""
+    stage: Stage = Stage.CONFIRM
+
+
+@dataclass(frozen=True, kw_only=True)
 class Exploit(Fixture):
     """A kernel that must not be OK; without its marked lines it must be."""
 

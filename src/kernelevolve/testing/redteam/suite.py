@@ -17,10 +17,11 @@ from kernelevolve.core.protocols import Harness
 from kernelevolve.core.target import TargetSpec
 from kernelevolve.testing.redteam import exploits as exploit_tables
 from kernelevolve.testing.redteam import honest as honest_tables
-from kernelevolve.testing.redteam.record import Exploit, Fixture, Honest
+from kernelevolve.testing.redteam import limits as limit_table
+from kernelevolve.testing.redteam.record import Exploit, Fixture, Honest, Limit
 from kernelevolve.testing.redteam.tasks import TASKS, task
 
-Kind = Literal["exploit", "twin", "honest", "ablated"]
+Kind = Literal["exploit", "twin", "honest", "ablated", "limit"]
 
 
 @dataclass(frozen=True)
@@ -125,6 +126,11 @@ class Scoreboard:
         return [o.case.fixture.name for o in self.of("ablated") if not o.passed]
 
     @property
+    def limits_overcome(self) -> list[str]:
+        """Kernels that were known to get past, and are caught now: exploits from now on."""
+        return [o.case.fixture.name for o in self.of("limit") if not o.passed]
+
+    @property
     def clean(self) -> bool:
         """Whether everything was judged as it must be."""
         return all(o.passed for o in self.outcomes)
@@ -142,6 +148,8 @@ class Scoreboard:
         }
         if ablated := [o.row() for o in self.of("ablated")]:
             found |= {"ablated": ablated, "not_ablated": self.not_ablated}
+        if limits := [o.row() for o in self.of("limit")]:
+            found |= {"limits": limits, "limits_overcome": self.limits_overcome}
         return found
 
 
@@ -155,6 +163,11 @@ def honest() -> tuple[Honest, ...]:
     return tuple(_records(honest_tables))
 
 
+def limits() -> tuple[Limit, ...]:
+    """What is known to get past."""
+    return limit_table.TABLE
+
+
 def _records(package: Any) -> Iterable[Any]:
     for module in pkgutil.iter_modules(package.__path__):
         if not module.name.startswith("_"):
@@ -162,7 +175,11 @@ def _records(package: Any) -> Iterable[Any]:
 
 
 def cases(
-    *, classes: Sequence[str] = (), names: Sequence[str] = (), ablate: bool = False
+    *,
+    classes: Sequence[str] = (),
+    names: Sequence[str] = (),
+    ablate: bool = False,
+    beyond: bool = False,
 ) -> list[Case]:
     """What a run judges.
 
@@ -170,12 +187,13 @@ def cases(
         classes: rows (`B2`) or letters (`B`); all where empty. Honest kernels have none.
         names: of fixtures; all where empty.
         ablate: judge the exploits a second time with their defence switched off.
+        beyond: judge what is known to get past, too; what is named is judged anyhow.
 
     Raises:
         UsageError: there is no such class or fixture.
     """
     _require("class", classes, {e.row for e in exploits()} | {e.letter for e in exploits()})
-    _require("fixture", names, {f.name for f in (*exploits(), *honest())})
+    _require("fixture", names, {f.name for f in (*exploits(), *honest(), *limits())})
     found: list[Case] = []
     for exploit in exploits():
         if classes and not {exploit.row, exploit.letter} & set(classes):
@@ -183,6 +201,9 @@ def cases(
         found += [Case("exploit", exploit), Case("twin", exploit)]
         if ablate and not exploit.inseparable:
             found.append(Case("ablated", exploit))
+    if beyond or {limit.name for limit in limits()} & set(names):
+        rows = set(classes) or {limit.row for limit in limits()}
+        found += [Case("limit", e) for e in limits() if {e.row, e.row[0]} & rows]
     if not classes:
         found += [Case("honest", kernel) for kernel in honest()]
     return [case for case in found if not names or case.fixture.name in names]

@@ -4,11 +4,15 @@ from functools import cache
 
 from kernelevolve import taskfile
 from kernelevolve.core.task import Task
+from kernelevolve.testing.redteam import limits
 from kernelevolve.testing.redteam.record import HEAD, variant
 from kernelevolve.testing.redteam.unseen import UNSEEN
 
-TASKS = UNSEEN | {
-    "softmax": """
+TASKS = (
+    UNSEEN
+    | limits.TASKS
+    | {
+        "softmax": """
         class Model(nn.Module):
             def forward(self, x):
                 return torch.softmax(x, -1)
@@ -16,7 +20,7 @@ TASKS = UNSEEN | {
         def get_inputs():
             return [torch.randn(64, 96)]
     """,
-    "relu": """
+        "relu": """
         class Model(nn.Module):
             def forward(self, x):
                 return torch.relu(x)
@@ -24,7 +28,7 @@ TASKS = UNSEEN | {
         def get_inputs():
             return [torch.randn(64, 96)]
     """,
-    "norm_gelu": """
+        "norm_gelu": """
         class Model(nn.Module):
             def __init__(self):
                 super().__init__()
@@ -36,7 +40,7 @@ TASKS = UNSEEN | {
         def get_inputs():
             return [torch.randn(48, 96)]
     """,
-    "matmul": """
+        "matmul": """
         class Model(nn.Module):
             def forward(self, x, w, b):
                 return x @ w + b
@@ -44,7 +48,7 @@ TASKS = UNSEEN | {
         def get_inputs():
             return [torch.randn(48, 64), torch.randn(64, 40), torch.randn(40)]
     """,
-    "linear": """
+        "linear": """
         class Model(nn.Module):
             def __init__(self):
                 super().__init__()
@@ -56,7 +60,7 @@ TASKS = UNSEEN | {
         def get_inputs():
             return [torch.randn(32, 64)]
     """,
-    "chain": """
+        "chain": """
         class Model(nn.Module):
             def forward(self, x):
                 total = torch.cumsum(x, -1)
@@ -65,7 +69,7 @@ TASKS = UNSEEN | {
         def get_inputs():
             return [torch.randn(32, 80)]
     """,
-    "argmax": """
+        "argmax": """
         class Model(nn.Module):
             def forward(self, x):
                 return {"index": x.argmax(-1), "positive": x > 0}
@@ -73,7 +77,7 @@ TASKS = UNSEEN | {
         def get_inputs():
             return [torch.randn(64, 90)]
     """,
-    "batchnorm": """
+        "batchnorm": """
         MODE = "train"
 
         class Model(nn.Module):
@@ -87,7 +91,7 @@ TASKS = UNSEEN | {
         def get_inputs():
             return [torch.randn(64, 24)]
     """,
-    "running": """
+        "running": """
         class Model(nn.Module):
             def __init__(self):
                 super().__init__()
@@ -100,7 +104,7 @@ TASKS = UNSEEN | {
         def get_inputs():
             return [torch.randn(64, 96)]
     """,
-    "transposed": """
+        "transposed": """
         class Model(nn.Module):
             def forward(self, x):
                 return x.transpose(0, 1).contiguous()
@@ -108,7 +112,7 @@ TASKS = UNSEEN | {
         def get_inputs():
             return [torch.randn(64, 96)]
     """,
-    "backward": """
+        "backward": """
         BACKWARD = True
 
         class Model(nn.Module):
@@ -122,7 +126,7 @@ TASKS = UNSEEN | {
         def get_inputs():
             return [torch.randn(16, 24)]
     """,
-    "sizes": """
+        "sizes": """
         WORKLOADS = {"small": {"rows": 16, "width": 64}, "large": {"rows": 96, "width": 128}}
         HELD_OUT = {"odd": {"rows": 13, "width": 61}}
 
@@ -133,7 +137,7 @@ TASKS = UNSEEN | {
         def get_inputs(rows, width):
             return [torch.randn(rows, width)]
     """,
-    "repeats": """
+        "repeats": """
         TOLERANCE = {"bitwise_repeats": True}
 
         class Model(nn.Module):
@@ -143,7 +147,7 @@ TASKS = UNSEEN | {
         def get_inputs():
             return [torch.randn(24, 64)]
     """,
-    "large": """
+        "large": """
         class Model(nn.Module):
             def forward(self, x):
                 return torch.relu(x) * 2
@@ -151,7 +155,7 @@ TASKS = UNSEEN | {
         def get_inputs():
             return [torch.randn(1200, 1000)]
     """,
-    "downcast": """
+        "downcast": """
         PRECISION = "downcast"
 
         class Model(nn.Module):
@@ -161,7 +165,7 @@ TASKS = UNSEEN | {
         def get_inputs():
             return [torch.randn(32, 64), torch.randn(64, 32)]
     """,
-    "brain_softmax": """
+        "brain_softmax": """
         class Model(nn.Module):
             def forward(self, x):
                 return torch.softmax(x, -1)
@@ -169,7 +173,7 @@ TASKS = UNSEEN | {
         def get_inputs():
             return [(torch.randn(32, 512) * 3).bfloat16()]
     """,
-    "brain_matmul": """
+        "brain_matmul": """
         class Model(nn.Module):
             def forward(self, x, w):
                 return x @ w
@@ -177,7 +181,7 @@ TASKS = UNSEEN | {
         def get_inputs():
             return [torch.randn(48, 256).bfloat16(), torch.randn(256, 48).bfloat16()]
     """,
-    "broadcast": """
+        "broadcast": """
         class Model(nn.Module):
             def forward(self, x):
                 return x.sum(-1, keepdim=True).expand_as(x).contiguous()
@@ -185,7 +189,7 @@ TASKS = UNSEEN | {
         def get_inputs():
             return [torch.randn(48, 96)]
     """,
-    "pair": """
+        "pair": """
         class Model(nn.Module):
             def forward(self, x):
                 y = torch.tanh(x)
@@ -194,7 +198,7 @@ TASKS = UNSEEN | {
         def get_inputs():
             return [torch.randn(48, 96)]
     """,
-    "cache": """
+        "cache": """
         class Model(nn.Module):
             def forward(self, x, cache):
                 cache.add_(x)
@@ -203,7 +207,7 @@ TASKS = UNSEEN | {
         def get_inputs():
             return [torch.randn(48, 96), torch.randn(48, 96)]
     """,
-    "positions": """
+        "positions": """
         class Model(nn.Module):
             def forward(self, x, positions):
                 return x + positions.unsqueeze(1) * 0.25
@@ -211,7 +215,7 @@ TASKS = UNSEEN | {
         def get_inputs():
             return [torch.randn(40, 64), torch.arange(40)]
     """,
-    "cross_entropy": """
+        "cross_entropy": """
         class Model(nn.Module):
             def forward(self, x, target):
                 return F.cross_entropy(x, target, reduction="none")
@@ -219,7 +223,7 @@ TASKS = UNSEEN | {
         def get_inputs():
             return [torch.randn(64, 90), torch.randint(0, 90, (64,))]
     """,
-    "masked": """
+        "masked": """
         class Model(nn.Module):
             def forward(self, x, mask):
                 return (x * mask).sum(-1) / (1 + mask.sum(-1))
@@ -227,7 +231,7 @@ TASKS = UNSEEN | {
         def get_inputs():
             return [torch.randn(48, 96), (torch.rand(48, 96) > 0.3).float()]
     """,
-    "complex": """
+        "complex": """
         class Model(nn.Module):
             def forward(self, x):
                 return torch.exp(torch.sin(x))
@@ -235,7 +239,7 @@ TASKS = UNSEEN | {
         def get_inputs():
             return [torch.randn(32, 128, dtype=torch.complex64)]
     """,
-    "keyed": """
+        "keyed": """
         class Model(nn.Module):
             def forward(self, x, keys):
                 return x[torch.argsort(keys, stable=True)]
@@ -243,7 +247,7 @@ TASKS = UNSEEN | {
         def get_inputs():
             return [torch.randn(8192), torch.randint(0, 1 << 20, (8192,))]
     """,
-    "unit": """
+        "unit": """
         class Model(nn.Module):
             def forward(self, x):
                 return torch.softmax(x, -1)
@@ -251,7 +255,7 @@ TASKS = UNSEEN | {
         def get_inputs():
             return [torch.rand(64, 96)]
     """,
-    "kink": """
+        "kink": """
         BACKWARD = True
 
         class Model(nn.Module):
@@ -261,7 +265,7 @@ TASKS = UNSEEN | {
         def get_inputs():
             return [torch.randn(32, 48)]
     """,
-    "upper": """
+        "upper": """
         class Model(nn.Module):
             def forward(self, x, mask):
                 return torch.softmax(x - 1e4 * mask, -1)
@@ -269,7 +273,8 @@ TASKS = UNSEEN | {
         def get_inputs():
             return [torch.randn(4, 48, 48), torch.ones(48, 48).triu(1)]
     """,
-}
+    }
+)
 
 
 @cache
