@@ -254,7 +254,9 @@ def test_an_interrupt_saves_first_and_leaves_at_once_the_second_time(
     script.write_text(INTERRUPTED.replace("WAIT", "0" if interrupts == 1 else "30"))
     pipe = subprocess.PIPE
     command = [sys.executable, script, "optimize", task, "--json"]
+    listening = signal.signal(signal.SIGINT, signal.default_int_handler)  # not so in a background
     with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True) as process:
+        signal.signal(signal.SIGINT, listening)
         assert process.stdout is not None
         assert process.stderr is not None
         for _ in range(interrupts):
@@ -277,9 +279,15 @@ def test_an_interrupt_in_the_middle_of_a_print_is_announced_too(
         raise RuntimeError("reentrant call inside <_io.BufferedWriter name='<stderr>'>")
 
     monkeypatch.setattr(optimize.STDERR, "print", busy)
+    listening = signal.signal(signal.SIGINT, signal.default_int_handler)
     with pytest.raises(KeyboardInterrupt), optimize._announced_interrupt():
         signal.raise_signal(signal.SIGINT)
     assert "press again to leave at once" in capfd.readouterr().err
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with optimize._announced_interrupt():
+        signal.raise_signal(signal.SIGINT)
+    assert capfd.readouterr().err == ""
+    signal.signal(signal.SIGINT, listening)
 
 
 INTERRUPTED = """

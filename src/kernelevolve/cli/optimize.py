@@ -72,8 +72,14 @@ def _watched(search: Callable[[Console], app.Result], asked: Asked) -> Reply:
 
 @contextmanager
 def _announced_interrupt() -> Iterator[None]:
-    """Says what the first Ctrl-C does; what it does is the application's business."""
+    """Says what the first Ctrl-C does; what it does is the application's business.
+
+    Where interrupts are ignored, as in a script's background, they stay so.
+    """
     inner = signal.getsignal(signal.SIGINT)
+    if not callable(inner):
+        yield
+        return
 
     def announce(number: int, frame: FrameType | None) -> None:
         signal.signal(signal.SIGINT, inner)
@@ -81,8 +87,7 @@ def _announced_interrupt() -> Iterator[None]:
             STDERR.print(INTERRUPT)
         except RuntimeError:  # it came in the middle of another print
             os.write(2, f"{INTERRUPT}\n".encode())
-        if callable(inner):
-            inner(number, frame)
+        inner(number, frame)
 
     signal.signal(signal.SIGINT, announce)
     try:
