@@ -59,7 +59,7 @@ def optimize(task: Task, config: RunConfig, reporters: Sequence[Reporter] = ()) 
         StoreError: the journal cannot be written.
     """
     store = open_store(config.store)
-    parts, minds = Parts.of(config), (policy_of(config), programmer_of(config, store))
+    parts, minds = Parts.of(config).timed, (policy_of(config), programmer_of(config, store))
     for data in task.attachments.values():
         store.put_blob(data)
     journal = Journal(store, config.run or _fresh_name(task, store), reporters)
@@ -75,7 +75,7 @@ def resume(run: str, config: RunConfig, reporters: Sequence[Reporter] = ()) -> R
         LeaseHeld: another process is writing it.
     """
     store = open_store(config.store)
-    parts, minds = Parts.of(config), (policy_of(config), programmer_of(config, store))
+    parts, minds = Parts.of(config).timed, (policy_of(config), programmer_of(config, store))
     journal = Journal(store, run, reporters)
     journal.resume(config.model_dump(mode="json"))
     if journal.graph.task is None:

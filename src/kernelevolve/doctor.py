@@ -133,7 +133,10 @@ def _targets(findings: list[Finding]) -> Iterator[TargetSpec]:
             findings.append(_missing(f"target {name}", error))
             continue
         yield from found
-        devices = ", ".join(spec.address for spec in found) or "no such device here"
+        here = [spec.address for spec in found if spec.fidelity == "measured"]
+        devices = ", ".join(here) or "no such device here"
+        if emulated := [spec.address for spec in found if spec.fidelity == "emulated"]:
+            devices += f"; emulated: {', '.join(emulated)}"
         findings.append(Finding(what=f"target {name}: {devices}", possible=bool(found)))
 
 
@@ -155,6 +158,8 @@ def _languages(findings: list[Finding]) -> Iterator[Toolchain]:
 
 
 def _program(name: str, install: str) -> Finding:
+    if shutil.which(name) is None and registry.installed(name):
+        return Finding(what=f"Python module {name}", possible=True)
     if shutil.which(name) is None:
         return Finding(what=f"{name} is not installed", possible=False, install=install)
     said = _run(name, "--version").first_line

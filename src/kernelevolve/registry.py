@@ -1,9 +1,11 @@
 """Finds plug-ins: the folder is the registry, entry points extend it."""
 
 import pkgutil
+import shutil
 from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -53,3 +55,13 @@ def load(family: str, name: str) -> type[Any]:
 
 def _third_party(family: str) -> dict[str, Any]:
     return {p.name: p for p in entry_points(group=f"kernelevolve.{FAMILIES[family]}")}
+
+
+def installed(needed: str) -> bool:
+    """Whether a program or a Python module that a plug-in requires is there."""
+    if shutil.which(needed):
+        return True
+    try:
+        return find_spec(needed) is not None
+    except ModuleNotFoundError:
+        return False

@@ -1,7 +1,6 @@
 """Finds the parts of one run by name, and keeps its harness and event loop together."""
 
 import asyncio
-import shutil
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from pathlib import Path
@@ -35,12 +34,38 @@ class Parts:
             UsageError: a name is unknown, or is not to be had on this machine.
         """
         language = registry.load("language", config.language)()
-        for program, install in language.requires.items():
-            if shutil.which(program) is None:
+        for needed, install in language.requires.items():
+            if not registry.installed(needed):
                 raise MissingDependency(
-                    f"language {config.language!r} needs {program}, which is missing: {install}"
+                    f"language {config.language!r} needs {needed}, which is missing: {install}"
                 )
-        return cls(target=_target(config), language=language)
+        target = _target(config)
+        if target.vendor not in language.vendors:
+            fitting = ", ".join(_languages_for(target.vendor)) or "none"
+            raise UsageError(
+                f"language {config.language!r} is not for target {target.address}; "
+                f"choose --language from: {fitting}"
+            )
+        return cls(target=target, language=language)
+
+    @property
+    def timed(self) -> "Parts":
+        """The same, where kernels can be timed.
+
+        Raises:
+            UsageError: they cannot, so that there is nothing to search by.
+        """
+        if self.target.fidelity != "measured":
+            raise UsageError(
+                f"target {self.target.address} is {self.target.fidelity} on this machine: kernels "
+                "can be verified (kernelevolve evaluate), not timed, and so not optimised"
+            )
+        return self
+
+
+def _languages_for(vendor: str) -> list[str]:
+    known = {name: registry.load("language", name) for name in registry.names("language")}
+    return [name for name, language in known.items() if vendor in language.vendors]
 
 
 def policy_of(config: RunConfig) -> SelectionPolicy:
@@ -73,10 +98,11 @@ def _made(family: str, name: str, options: Mapping[str, Option], store: Store | 
 def _target(config: RunConfig) -> TargetSpec:
     address = Address.parse(config.target)
     target = registry.load("target", address.vendor)()
-    found = [spec for spec in target.discover() if address.matches(spec)]
+    known = target.discover()
+    found = [spec for spec in known if address.matches(spec)]
+    found = [s for s in found if s.fidelity == "measured" or address.arch is not None]
     if not found:
-        here = ", ".join(spec.address for spec in target.discover()) or "none"
-        raise UsageError(f"target {config.target!r} is not on this machine; of its kind: {here}")
+        raise UsageError(f"target {config.target!r} is not on this machine; {_others(known)}")
     spec = found[0]
     if config.threads > len(spec.cores):
         raise UsageError(
@@ -84,6 +110,15 @@ def _target(config: RunConfig) -> TargetSpec:
         )
     lane = spec.model_copy(update={"cores": spec.cores[-config.threads :]})
     return target.measure(lane)  # type: ignore[no-any-return]
+
+
+def _others(known: Sequence[TargetSpec]) -> str:
+    here = ", ".join(spec.address for spec in known if spec.fidelity == "measured")
+    elsewhere = ", ".join(spec.address for spec in known if spec.fidelity != "measured")
+    told = f"of its kind: {here or 'none'}"
+    return (
+        f"{told}; without a device, kernels can be verified for {elsewhere}" if elsewhere else told
+    )
 
 
 class Machine:

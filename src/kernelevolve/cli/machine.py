@@ -28,6 +28,9 @@ def doctor(settings: Settings) -> Reply:
 def _render(found: Doctor) -> RenderableType:
     facts = Table.grid(padding=(0, 2))
     for spec in found.targets:
+        if spec.fidelity != "measured":
+            facts.add_row("target", f"{spec.address}  not here, {spec.fidelity} (as {spec.name})")
+            continue
         cache = f", {spec.last_level_cache >> 20} MiB cache" if spec.last_level_cache else ""
         facts.add_row("target", f"{spec.address}  {spec.name} ({len(spec.cores)} cores{cache})")
     for language in found.languages:

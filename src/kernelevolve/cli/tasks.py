@@ -24,6 +24,7 @@ def register(cli: typer.Typer) -> None:
         epilog=examples(
             "kernelevolve evaluate examples/softmax.py my_kernel.py",
             "kernelevolve evaluate examples/softmax.py kernel/ --stage verify",
+            "kernelevolve evaluate task.py kernel/ --target nvidia:sm_90 --language cuda",
         )
     )(evaluate)
     cli.command(
@@ -51,7 +52,10 @@ def evaluate(
     loaded = read_task(task, config)
     with STDERR.status(f"judging {candidate} against {task}"):
         found = app.evaluate(loaded, candidate, config, stage)
-    text = escape(verdict(found)) + "".join(f"\n  note: {escape(r)}" for r in found.remarks)
+    text = escape(verdict(found))
+    if found.diagnosis and not found.timings:
+        text += f"\n  {escape(found.diagnosis.sentence)}"
+    text += "".join(f"\n  note: {escape(r)}" for r in found.remarks)
     return Reply(found.model_dump(mode="json"), text, DONE if found.ok else FELL_SHORT)
 
 
@@ -81,7 +85,8 @@ def verdict(found: Evaluation) -> str:
     if not found.ok:
         return f"{found.status}: {found.message.strip().partition(chr(10))[0]}"
     if found.score is None:
-        return f"ok up to {found.stage}, not timed"
+        kind = "" if found.fidelity == "measured" else f"{found.fidelity}, "
+        return f"ok up to {found.stage}, {kind}not timed"
     workloads = " · ".join(
         f"{t.workload}{' (held out)' if t.held_out else ''} {t.median_us:.1f} us "
         f"{t.speedup:.2f}x [{t.low:.2f}, {t.high:.2f}]"

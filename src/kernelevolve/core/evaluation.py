@@ -8,8 +8,7 @@ from pydantic import Field, model_validator
 
 from kernelevolve.core.detector import Detector
 from kernelevolve.core.record import Record
-
-Fidelity = Literal["measured", "emulated", "simulated", "compiled"]
+from kernelevolve.core.target import Fidelity
 
 
 class Stage(StrEnum):

@@ -53,7 +53,9 @@ class Language(Protocol):
     """A way to write kernels."""
 
     requires: Mapping[str, str]
-    """Programs that a build needs, with the command that installs each."""
+    """Programs and Python modules that a build needs, with the command that installs each."""
+    vendors: Sequence[str]
+    """Targets that it is written for."""
 
     def guide(self, spec: TargetSpec) -> str:
         """What a programmer must know to write it for this device."""

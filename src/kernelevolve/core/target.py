@@ -7,6 +7,8 @@ from pydantic import Field
 from kernelevolve.core.errors import UsageError
 from kernelevolve.core.record import Record
 
+Fidelity = Literal["measured", "emulated", "simulated", "compiled"]
+
 
 class Bandwidth(Record):
     """Measured copy bandwidth for working sets up to a size."""
@@ -35,6 +37,66 @@ class Peaks(Record):
         return (fitting or [self.bandwidth[-1]])[0].bytes_per_second
 
 
+class Occupancy(Record):
+    """How many blocks of a kernel a multiprocessor holds at once."""
+
+    blocks: int
+    """Resident blocks; 0 where not even one fits."""
+    share: float
+    """Of the warps that there could be, 0 to 1."""
+    limit: Literal["registers", "shared memory", "threads", "blocks"]
+    """What allows no more."""
+
+
+class Multiprocessor(Record):
+    """What the blocks of a GPU kernel share, as its vendor's manual says."""
+
+    count: int
+    """On the device."""
+    threads: int
+    """That it holds at once."""
+    blocks: int
+    """That it holds at once."""
+    warp: int
+    """Threads of a warp."""
+    registers: int
+    """32-bit registers."""
+    partitions: int
+    """That the registers are split among; a warp stays in one."""
+    registers_unit: int
+    """A warp is given registers in multiples of so many."""
+    shared: int
+    """Bytes of shared memory."""
+    shared_block: int
+    """Most bytes that one block may have."""
+    shared_reserved: int
+    """Bytes that each block has for the system."""
+
+    def occupancy(self, threads: int, registers: int, shared: int) -> Occupancy:
+        """For a kernel.
+
+        Args:
+            threads: of a block.
+            registers: of a thread.
+            shared: bytes of a block, static and dynamic.
+        """
+        warps = -(-threads // self.warp)
+        unit = self.registers_unit
+        of_warp = max(unit, -(-registers * self.warp // unit) * unit)
+        of_partition = self.registers // self.partitions // of_warp
+        room = self.shared // (shared + self.shared_reserved or 1)
+        bounds: dict[Literal["threads", "blocks", "registers", "shared memory"], int] = {
+            "threads": self.threads // (warps * self.warp),
+            "blocks": self.blocks,
+            "registers": of_partition * self.partitions // warps,
+            "shared memory": room if shared <= self.shared_block else 0,
+        }
+        limit = min(bounds, key=lambda name: bounds[name])
+        blocks = bounds[limit]
+        share = blocks * warps * self.warp / self.threads
+        return Occupancy(blocks=blocks, share=share, limit=limit)
+
+
 class TargetSpec(Record):
     """One device: `vendor:arch[:index]` and what is known of it."""
 
@@ -52,6 +114,10 @@ class TargetSpec(Record):
     """Bytes."""
     memory: int = 0
     """Bytes of device memory."""
+    multiprocessor: Multiprocessor | None = None
+    """Of a GPU; None elsewhere."""
+    fidelity: Fidelity = "measured"
+    """What can be said of kernels here: `emulated` where the device itself is not there."""
     peaks: Peaks = Peaks()
     """Measured on this device; empty until measured."""
 

@@ -18,6 +18,8 @@ from kernelevolve.core.task import Task
 HERE = Path(__file__).parent
 SHIPPED = HERE / "shipped"
 RUNTIME = HERE.parent / "runtime"
+IMPORTED = ("__init__.py", "cpp.py", "inline.py")
+"""Of the runtime, by C++ kernels."""
 OWN = ("__init__.py", "op.py", "reference.py", "verify.py", "export.json", "README.md")
 PACKAGE = '''"""An optimised kernel as a drop-in for the module that it was made from."""
 
@@ -101,7 +103,7 @@ def _write(folder: Path, data: dict[str, bytes]) -> list[Path]:
 def _copy_shipped(folder: Path) -> list[Path]:
     vendored = folder / "_support" / "runtime" / "kernelevolve"
     sources = {path: folder / path.relative_to(SHIPPED) for path in SHIPPED.rglob("*.py")}
-    sources |= {p: vendored / "runtime" / p.name for p in RUNTIME.iterdir() if p.is_file()}
+    sources |= {p: vendored / "runtime" / p.name for p in map(RUNTIME.joinpath, IMPORTED)}
     for source, copy in sources.items():
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, copy)

@@ -81,7 +81,7 @@ def _fatal(context: Context, workload: Workload) -> list[Finding]:
     try:
         if found := _nulls(context, workload):
             return found
-        if not workload.held_out:
+        if not workload.held_out and context.spec.fidelity == "measured":
             context.all_sessions(workload)
             with lease.timing():
                 context.measure_baselines(workload, benchmark.BASELINE)

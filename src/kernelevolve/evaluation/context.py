@@ -133,8 +133,7 @@ class Context:
         name = workload.name
         if name not in self.prepared:
             runner = self.runner("reference")
-            if name not in self.works:
-                self._estimate(runner, workload)
+            self.work(workload)
             room = self.rooms[name] = self._room(workload)
             random = Random(f"{self.seed}/{self.perturb}/{name}")
             made = Preparation(
@@ -160,6 +159,12 @@ class Context:
         runner = self.runner("reference")
         reply = runner.ask("fixed", REFERENCE_SECONDS, workload=workload.name, seeds=seeds)
         return list(reply["names"])
+
+    def work(self, workload: Workload) -> Work:
+        """What a call moves and computes, estimated once."""
+        if workload.name not in self.works:
+            self._estimate(self.runner("reference"), workload)
+        return self.works[workload.name]
 
     def _estimate(self, runner: Runner, workload: Workload) -> None:
         try:

@@ -49,6 +49,8 @@ from kernelevolve.evaluation.verdict import Verdict, ended, judged, on_probe, ra
 SETS = 2
 SETS_WHERE_LARGE = 1
 CONFIRM_SETS = 8
+EMULATED_BYTES = 8 << 20
+"""Workloads that move more are left out where kernels are emulated, but for the smallest."""
 
 
 @dataclass
@@ -173,7 +175,15 @@ class Trial:
         return self._confirming or self.job.audit == "high"
 
     def _workloads(self) -> tuple[Workload, ...]:
-        return self.job.task.workloads if self._confirming else self.job.task.shown
+        wanted = self.job.task.workloads if self._confirming else self.job.task.shown
+        if self.job.target.fidelity == "measured":
+            return wanted
+        sizes = {w.name: self.context.work(w).bytes_moved for w in wanted}
+        least = max(EMULATED_BYTES, min(sizes.values()))
+        spared = [name for name, size in sizes.items() if size > least]
+        if spared:
+            self.remarks.append(f"too large to be emulated, and not verified: {', '.join(spared)}")
+        return tuple(w for w in wanted if w.name not in spared)
 
     def _judged(self) -> AbstractContextManager[None]:
         return judged(lambda: self.incompatible)

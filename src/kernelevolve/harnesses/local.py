@@ -15,13 +15,13 @@ from kernelevolve import registry
 from kernelevolve.config import cache_folder
 from kernelevolve.core.detector import Detector
 from kernelevolve.core.errors import HarnessError
-from kernelevolve.core.evaluation import Build, Evaluation, Flag, Stage, Status
+from kernelevolve.core.evaluation import TIMED, Build, Evaluation, Flag, Stage, Status
 from kernelevolve.core.job import Admission, Finding, Finished, Job, Limits
 from kernelevolve.core.protocols import Harness
 from kernelevolve.core.record import digest
 from kernelevolve.core.target import TargetSpec
 from kernelevolve.core.task import Task
-from kernelevolve.evaluation import lease, sanitize
+from kernelevolve.evaluation import compiled, lease, sanitize
 from kernelevolve.evaluation.client import Client, Gone
 
 ATTEMPTS = 3
@@ -106,6 +106,8 @@ class LocalHarness:
             return Evaluation(
                 status=Status.OK, stage=Stage.SCREEN, flags=flags, fidelity="compiled"
             )
+        if self.spec.fidelity != "measured" and job.stage in (Stage.TUNE, *TIMED):
+            job = job.model_copy(update={"stage": Stage.VERIFY})
         build = await self._build(job)
         spent = {"screen": screened, "build": build.seconds * 1e3}
         if not build.ok or job.stage is Stage.BUILD:
@@ -120,6 +122,8 @@ class LocalHarness:
         stages["wait"] = max(0.0, total - sum(verdict.stages_ms.values()))
         return verdict.model_copy(
             update={
+                "fidelity": self.spec.fidelity,
+                "diagnosis": verdict.diagnosis or compiled.diagnose(build, self.spec),
                 "flags": (*flags, *verdict.flags),
                 "stages_ms": {k: round(v, 3) for k, v in stages.items()},
             }

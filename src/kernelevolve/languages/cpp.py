@@ -6,7 +6,6 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +15,7 @@ from kernelevolve.core.job import Limits
 from kernelevolve.core.protocols import Language, Run
 from kernelevolve.core.target import TargetSpec
 from kernelevolve.core.task import Task
+from kernelevolve.languages import _model
 from kernelevolve.languages._screening import screen
 from kernelevolve.runtime import cpp as runtime
 from kernelevolve.runtime import inline
@@ -50,6 +50,7 @@ class Cpp:
     """g++, flags as part of the candidate within an allow-list."""
 
     requires: Mapping[str, str] = {"g++": "apt-get install g++"}
+    vendors: Sequence[str] = ("cpu",)
 
     def guide(self, spec: TargetSpec) -> str:
         """How to write `model.py` and `kernel.cpp` for this processor."""
@@ -69,10 +70,7 @@ class Cpp:
     def build(self, candidate: Candidate, spec: TargetSpec, workdir: Path, run: Run) -> Build:
         """Write the files and compile what `model.py` loads; `workdir` is keyed by content."""
         started = time.monotonic()
-        for file in candidate.files:
-            path = workdir / file.path
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(file.text)
+        _model.write(candidate, workdir)
         try:
             loads = loads_of(candidate.text("model.py") or "")
         except ValueError as error:
@@ -102,22 +100,8 @@ class Cpp:
         )
 
     def load(self, build: Build, task: Task) -> "type[Module]":
-        """`ModelNew` of the built `model.py`.
-
-        Raises:
-            AttributeError: the module defines no `ModelNew`.
-        """
-        path = Path(build.folder) / "model.py"
-        inline.use_prebuilt(path.parent)
-        spec = spec_from_file_location("model", path)
-        if spec is None or spec.loader is None:
-            raise AttributeError(f"{path} cannot be loaded")
-        module = module_from_spec(spec)
-        sys.modules["model"] = module
-        spec.loader.exec_module(module)
-        if not hasattr(module, "ModelNew"):
-            raise AttributeError("model.py defines no class ModelNew(nn.Module)")
-        return module.ModelNew  # type: ignore[no-any-return]
+        """`ModelNew` of the built `model.py`."""
+        return _model.model_class(build)
 
 
 def loads_of(model: str) -> list[Load]:
@@ -127,31 +111,17 @@ def loads_of(model: str) -> list[Load]:
         ValueError: it is not Python, or a call's arguments are not literals, or a flag is not
             in the allow-list; the message says what to change.
     """
-    try:
-        tree = ast.parse(model)
-    except SyntaxError as error:
-        raise ValueError(f"model.py:{error.lineno}: {error.msg}") from error
-    except (ValueError, RecursionError, MemoryError) as error:
-        raise ValueError(f"model.py:1: Python cannot parse it: {error}") from error
-    calls = (n for n in ast.walk(tree) if isinstance(n, ast.Call))
-    return [_literal_load(call) for call in calls if ast.unparse(call.func).endswith("cpp.load")]
+    return [_literal_load(call) for call in _model.calls_of(model, "cpp.load")]
 
 
 def _literal_load(call: ast.Call) -> Load:
-    try:
-        values = [ast.literal_eval(a) for a in call.args]
-        named = {k.arg: ast.literal_eval(k.value) for k in call.keywords}
-        source = named.get("source", values[0] if values else None)
-        flags = named.get("flags", values[1] if len(values) > 1 else runtime.DEFAULT_FLAGS)
-        load = Load(str(source), tuple(str(f) for f in flags))
-    except (ValueError, TypeError) as error:
-        raise ValueError(
-            f'model.py:{call.lineno}: write cpp.load("kernel.cpp", flags=["-O3"]) with literals'
-        ) from error
-    refused = [f for f in load.flags if not _allowed(f)]
+    example = 'cpp.load("kernel.cpp", flags=["-O3"])'
+    found = _model.literals(call, ("source", "flags"), example)
+    flags = tuple(str(f) for f in found.get("flags", runtime.DEFAULT_FLAGS))
+    refused = [f for f in flags if not _allowed(f)]
     if refused:
         raise ValueError(f"model.py:{call.lineno}: flag {refused[0]!r} is not allowed")
-    return load
+    return Load(str(found.get("source")), flags)
 
 
 def _allowed(flag: str) -> bool:

@@ -1,0 +1,26 @@
+"""What a build alone tells of a kernel for a GPU."""
+
+from kernelevolve.core.evaluation import Build, Diagnosis
+from kernelevolve.core.target import TargetSpec
+
+
+def diagnose(build: Build, spec: TargetSpec) -> Diagnosis | None:
+    """Registers, spills, shared memory and what bounds the occupancy; None where none is known.
+
+    The figures are of the kernel that needs most of each, and of blocks of `block_threads`.
+    """
+    found, limits = build.resources, spec.multiprocessor
+    if limits is None or "registers" not in found:
+        return None
+    registers, shared = int(found["registers"]), int(found["shared_bytes"])
+    threads = int(found["block_threads"])
+    held = limits.occupancy(threads, registers, shared)
+    spills = f"{found['spill_bytes']:.0f} bytes spilled" if found["spill_bytes"] else "no spills"
+    fill = f"blocks of {threads} threads fill {held.share:.0%} of a multiprocessor"
+    sentence = (
+        f"compiled for {spec.arch}, not timed: {registers} registers, {spills}, {shared} bytes of "
+        f"shared memory; {fill}{f', bound by {held.limit}' if held.share < 1 else ''}"
+    )
+    return Diagnosis(
+        limit="unknown", sentence=sentence, remarks=build.remarks, resources=build.resources
+    )

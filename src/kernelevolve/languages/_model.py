@@ -1,0 +1,70 @@
+"""What all languages whose candidates are a `model.py` with sources beside it have in common."""
+
+import ast
+import sys
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kernelevolve.core.candidate import Candidate
+from kernelevolve.core.evaluation import Build
+from kernelevolve.runtime import inline
+
+if TYPE_CHECKING:
+    from torch.nn import Module
+
+
+def write(candidate: Candidate, folder: Path) -> None:
+    """Its files, below a folder."""
+    for file in candidate.files:
+        path = folder / file.path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(file.text)
+
+
+def calls_of(model: str, name: str) -> list[ast.Call]:
+    """Calls of `name` (`cpp.load`) in a `model.py`.
+
+    Raises:
+        ValueError: it is not Python; the message says where.
+    """
+    try:
+        tree = ast.parse(model)
+    except SyntaxError as error:
+        raise ValueError(f"model.py:{error.lineno}: {error.msg}") from error
+    except (ValueError, RecursionError, MemoryError) as error:
+        raise ValueError(f"model.py:1: Python cannot parse it: {error}") from error
+    calls = (n for n in ast.walk(tree) if isinstance(n, ast.Call))
+    return [call for call in calls if ast.unparse(call.func).endswith(name)]
+
+
+def literals(call: ast.Call, names: tuple[str, ...], example: str) -> dict[str, Any]:
+    """Arguments of a call by name; those left out are missing.
+
+    Raises:
+        ValueError: one is no literal; the message shows how to write it.
+    """
+    try:
+        found = dict(zip(names, map(ast.literal_eval, call.args), strict=False))
+        return found | {str(k.arg): ast.literal_eval(k.value) for k in call.keywords}
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"model.py:{call.lineno}: write {example} with literals") from error
+
+
+def model_class(build: Build) -> "type[Module]":
+    """`ModelNew` of the built `model.py`.
+
+    Raises:
+        AttributeError: the module defines no `ModelNew`.
+    """
+    path = Path(build.folder) / "model.py"
+    inline.use_prebuilt(path.parent)
+    spec = spec_from_file_location("model", path)
+    if spec is None or spec.loader is None:
+        raise AttributeError(f"{path} cannot be loaded")
+    module = module_from_spec(spec)
+    sys.modules["model"] = module
+    spec.loader.exec_module(module)
+    if not hasattr(module, "ModelNew"):
+        raise AttributeError("model.py defines no class ModelNew(nn.Module)")
+    return module.ModelNew  # type: ignore[no-any-return]

@@ -1,0 +1,55 @@
+"""`python -m kernelevolve.runtime.nvrtc SOURCE ARCH STEM FLAG…`: one CUDA C++ file to a cubin.
+
+Writes STEM.cubin and STEM.ptx, prints the compiler's log, and ends with 1 where it failed. Needs
+no GPU and no driver.
+"""
+
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+ALWAYS = ("-std=c++17", "-lineinfo", "--ptxas-options=-v", "-default-device")
+
+
+def compile_file(source: str, arch: str, stem: Path, flags: list[str]) -> tuple[bool, str]:
+    """Whether it compiled, and what the compiler said."""
+    from cuda.bindings import nvrtc
+
+    def asked(answer: tuple[Any, ...]) -> Any:
+        code, *rest = answer
+        if code != nvrtc.nvrtcResult.NVRTC_SUCCESS:
+            raise RuntimeError(nvrtc.nvrtcGetErrorString(code)[1].decode())
+        return rest[0] if rest else None
+
+    def bytes_of(size: Any, get: Any) -> bytes:
+        buffer: bytes = b" " * asked(size(program))
+        asked(get(program, buffer))
+        return buffer
+
+    text = Path(source).read_bytes()
+    program = asked(nvrtc.nvrtcCreateProgram(text, source.encode(), 0, [], []))
+    headers = [f"-I{folder / 'include'}" for folder in wheels()]
+    options = [f"--gpu-architecture={arch}", *ALWAYS, "-I.", *headers, *flags]
+    done = nvrtc.nvrtcCompileProgram(program, len(options), [o.encode() for o in options])[0]
+    log = bytes_of(nvrtc.nvrtcGetProgramLogSize, nvrtc.nvrtcGetProgramLog)
+    fine = done == nvrtc.nvrtcResult.NVRTC_SUCCESS
+    if fine:
+        ptx = bytes_of(nvrtc.nvrtcGetPTXSize, nvrtc.nvrtcGetPTX)
+        stem.with_suffix(".ptx").write_bytes(ptx.rstrip(b"\0"))
+        cubin = bytes_of(nvrtc.nvrtcGetCUBINSize, nvrtc.nvrtcGetCUBIN)
+        stem.with_suffix(".cubin").write_bytes(cubin)
+    return fine, log.rstrip(b"\0 \n").decode(errors="replace")
+
+
+def wheels() -> list[Path]:
+    """Folders into which CUDA's wheels were installed."""
+    found = find_spec("nvidia")
+    places = (found and found.submodule_search_locations) or ()
+    return [Path(place) / "cu13" for place in places]
+
+
+if __name__ == "__main__":
+    compiled, said = compile_file(sys.argv[1], sys.argv[2], Path(sys.argv[3]), sys.argv[4:])
+    print(said)
+    sys.exit(0 if compiled else 1)
