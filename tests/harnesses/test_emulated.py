@@ -79,7 +79,7 @@ FAULTY = {
     "a lane less": ("0xffffffff", "0xffff", Status.CRASHED, "kernel.cu:7: .*leaves it out"),
     "no barrier": ("    __syncthreads();\n", "", Status.CRASHED, "kernel.cu:9: .*has written"),
     "never ends": ("float top = -", "while (width) {}\n  float top = -", Status.TIMEOUT, "5 s"),
-    "not C++": ("float top = -", "flaot top = -", Status.BUILD_FAILED, r'kernel.cu\(28\): .*"flaot"'),
+    "not C++": ("float top = -", "flaot top = -", Status.BUILD_FAILED, r"kernel.cu\(28\): .*flaot"),
 }
 
 
