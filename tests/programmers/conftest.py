@@ -4,6 +4,7 @@ import copy
 import importlib.util
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +95,7 @@ def flags(made: Rendered, source: str) -> list[str]:
     files = tuple(SourceFile(path=name, text=text) for name, text in made.files.items())
     task = Task(name="task", source=source, workloads=(Workload(name="default"),))
     found = Cpp().screen(Candidate(language="cpp", files=files), task)
-    whole = {"no_kernel", "resubmitted"} if "kernel.cpp" not in made.files else set()
+    whole = {"no_kernel", "resubmitted"} if len(made.files) == 1 else set()
     return [f"{flag.rule} {flag.where}: {flag.reason}" for flag in found if flag.rule not in whole]
 
 
@@ -124,11 +125,13 @@ def check(tmp_path: Path) -> Callable[..., Rendered]:
         mode: str | None = None,
         *,
         optimised: bool = False,
+        language: str = "cpp",
     ) -> Rendered:
         from kernelevolve.programmers.builtin.capture import call_with
 
         source = HEAD + body
-        made = render(captured(source, workloads, mode), plan or Plan())
+        model = replace(captured(source, workloads, mode), language=language)
+        made = render(model, plan or Plan())
         assert flags(made, source) == []
         new_class = loaded(made, tmp_path, optimised)
         task: dict[str, Any] = {}

@@ -6,6 +6,7 @@ import asyncio
 import json
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -95,14 +96,18 @@ def said(bench: Bench) -> Proposal:
     return asyncio.run(Builtin().propose(asked, bench))
 
 
-@pytest.mark.parametrize("part", ["setting_of", "segments", "module_source", "kernel_source"])
+@pytest.mark.parametrize("part", ["setting_of", "segments", "module_source", "source"])
 def test_a_gap_leaves_the_model_to_the_reference(
     part: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fails(*_: object) -> None:
         raise KeyError("r0")
 
-    monkeypatch.setattr(rendering, part, fails)
+    if part == "source":
+        broken = replace(rendering.LANGUAGES["cpp"], source=fails)
+        monkeypatch.setitem(rendering.LANGUAGES, "cpp", broken)
+    else:
+        monkeypatch.setattr(rendering, part, fails)
     made = said(Here())
     assert made.fallback and "KeyError: 'r0'" in made.summary and "\n" not in made.summary
 

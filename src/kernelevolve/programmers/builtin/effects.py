@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from kernelevolve.programmers.builtin.schedule import Loops, Plan
+from kernelevolve.programmers.builtin.schedule import Blocks, Loops, Plan
 
 RIDGE = 1.0
 """How many measurements the assumption that a decision does nothing is worth."""
@@ -19,14 +19,21 @@ NOTICEABLE = 0.02
 """Smaller gains are taken for noise."""
 DEFAULT = ""
 """The way of a decision that does not depart from the default plan."""
-LOOPS = Loops().model_dump()
+GROUPS = {"loops": Loops().model_dump(), "blocks": Blocks().model_dump()}
+"""Decisions that stand together in a plan, and their defaults; no two share a name."""
+GROUP_OF = {name: group for group, defaults in GROUPS.items() for name in defaults}
 PLAN = Plan().model_dump()
 
 
 def decisions(plan: Plan) -> frozenset[tuple[str, str]]:
     """Where a plan departs from the default: what is decided, and how."""
-    loops, rest = plan.loops.model_dump(), plan.model_dump(exclude={"loops", "contractions"})
-    found = {(name, json.dumps(v)) for name, v in loops.items() if v != LOOPS[name]}
+    whole = plan.model_dump()
+    rest = {k: v for k, v in whole.items() if k not in GROUPS and k != "contractions"}
+    found = {
+        (name, json.dumps(whole[group][name]))
+        for name, group in GROUP_OF.items()
+        if whole[group][name] != GROUPS[group][name]
+    }
     found |= {(name, json.dumps(v)) for name, v in rest.items() if v != PLAN[name]}
     found |= {
         (f"contractions.{name}", json.dumps(v, sort_keys=True))
@@ -89,6 +96,7 @@ def _decide(plan: dict[str, Any], name: str, way: str) -> None:
     elif region:
         plan[group][region] = json.loads(way)
     else:
-        defaults = LOOPS if name in LOOPS else PLAN
-        decided = plan["loops"] if name in LOOPS else plan
+        within = GROUP_OF.get(name)
+        defaults = GROUPS[within] if within else PLAN
+        decided = plan[within] if within else plan
         decided[name] = defaults[name] if way == DEFAULT else json.loads(way)

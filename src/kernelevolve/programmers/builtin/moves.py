@@ -13,7 +13,7 @@ from functools import lru_cache
 from random import Random
 from typing import Any, NamedTuple
 
-from kernelevolve.programmers.builtin.effects import effects, expected, told, with_gains
+from kernelevolve.programmers.builtin.effects import GROUPS, effects, expected, told, with_gains
 from kernelevolve.programmers.builtin.emit.contraction_schedule import (
     ContractionSchedule,
     Limit,
@@ -31,7 +31,7 @@ from kernelevolve.programmers.builtin.render import (
     program_of,
     render,
 )
-from kernelevolve.programmers.builtin.schedule import Loops, Plan
+from kernelevolve.programmers.builtin.schedule import Blocks, Loops, Plan
 
 HOPE = 0.1
 """What the decision that a limit asks for first is hoped to gain, as a logarithm, untried."""
@@ -45,6 +45,12 @@ LOOP_CHOICES: dict[str, tuple[Any, ...]] = {
     "stream": (False, True),
     "width": (16, 8),
 }
+BLOCK_CHOICES: dict[str, tuple[Any, ...]] = {
+    "threads": (0, 32, 64, 128, 256, 512, 1024),
+    "rows": (1, 2, 4, 8),
+    "parts": (1, 4, 8, 16, 32),
+}
+CUDA_CHOICES: dict[str, tuple[Any, ...]] = {"fast_math": (False, True), "algebra": (True, False)}
 PLAN_CHOICES: dict[str, tuple[Any, ...]] = {
     "fast_math": (False, True),
     "prologues": (False, True),
@@ -77,6 +83,9 @@ REASONS = {
     "library": "the library's products",
     "parallel": "threads share what takes longer than waking them",
     "tune": "the compiler's own vectors at full width",
+    "threads": "more threads share a row, or fewer have more to do each",
+    "rows": "rows of a block",
+    "parts": "more threads share a column, or fewer",
     "cuts": "a value that several places compute may be cheaper in memory",
 }
 
@@ -105,7 +114,10 @@ def initial_plans(model: Model) -> list[Plan]:
     """
     plans = [Plan(), Plan(library=True), Plan(chains=False), Plan(prologues=True)]
     loops = [Loops(stream=True), Loops(unroll=4), Loops(stream=True, unroll=4), Loops(width=8)]
-    plans += [*(Plan(loops=x) for x in loops), Plan(algebra=False)]
+    blocks = [Blocks(threads=256), Blocks(threads=32), Blocks(parts=32), Blocks(threads=1024)]
+    plans += [*(Plan(loops=x) for x in loops), *(Plan(blocks=x) for x in blocks)]
+    plans += [Plan(algebra=False), Plan(fast_math=True)] if model.language == "cuda" else []
+    plans += [Plan(algebra=False)]
     plans = [p.model_copy(update={"parallel": model.threads > 1}) for p in plans]
     seen: dict[str, Plan] = {}
     for plan in plans:
@@ -153,7 +165,7 @@ def merge(first: Plan, second: Plan, rng: Random) -> Plan:
     merged = first.model_dump()
     other = second.model_dump()
     for name, value in other.items():
-        if name == "loops":
+        if name in GROUPS:
             merged[name] = {k: rng.choice([merged[name][k], v]) for k, v in value.items()}
         elif name == "contractions":
             names = {*merged[name], *value}
@@ -166,8 +178,10 @@ def merge(first: Plan, second: Plan, rng: Random) -> Plan:
 
 def _random(model: Model, rng: Random) -> Iterator[Step]:
     for _ in range(50):
-        loops = Loops(**{name: rng.choice(v) for name, v in LOOP_CHOICES.items()})
-        plan = Plan(loops=loops, **{n: rng.choice(v) for n, v in _plan_choices(model).items()})
+        group, grouped = _grouped(model)
+        drawn = {group: {name: rng.choice(v) for name, v in grouped.items()}}
+        drawn |= {n: rng.choice(v) for n, v in _plan_choices(model).items()}
+        plan = Plan.model_validate(drawn)
         plan = plan.model_copy(update={"cuts": _random_cuts(model, plan, rng)})
         yield Step(_with_random_products(model, plan, rng), "drawn at random")
 
@@ -252,9 +266,11 @@ def _with_product(plan: Plan, region: Contraction, schedule: ContractionSchedule
 def _loop_steps(model: Model, plan: Plan, limit: Limit) -> Iterator[Step]:
     asked = ORDER.get(limit, ORDER["cache"])
     choices = _plan_choices(model)
-    rest = [n for n in (*LOOP_CHOICES, *choices) if n not in asked]
+    group, grouped = _grouped(model)
+    rest = [n for n in (*grouped, *choices) if n not in asked]
     for name in (*asked, *rest):
-        for plan_to in _changes(plan, name, choices):
+        within = group if name in grouped else ""
+        for plan_to in _changes(plan, name, within, {**grouped, **choices}.get(name, ())):
             yield Step(plan_to, f"{limit} limit: {REASONS[name]}")
     for cut in _cuts(model, plan):
         cuts = tuple(sorted({*plan.cuts} ^ {cut}))
@@ -263,17 +279,24 @@ def _loop_steps(model: Model, plan: Plan, limit: Limit) -> Iterator[Step]:
 
 def _plan_choices(model: Model) -> dict[str, tuple[Any, ...]]:
     """What a plan may choose from for this model; threads where there are several."""
+    if model.language == "cuda":
+        return CUDA_CHOICES
     return PLAN_CHOICES | ({"parallel": (True, False)} if model.threads > 1 else {})
 
 
-def _changes(plan: Plan, name: str, choices: dict[str, tuple[Any, ...]]) -> Iterator[Plan]:
-    if name in LOOP_CHOICES:
-        now, able = getattr(plan.loops, name), LOOP_CHOICES[name]
+def _grouped(model: Model) -> tuple[str, dict[str, tuple[Any, ...]]]:
+    """The group of decisions about map/reduce regions, and its choices."""
+    return ("blocks", BLOCK_CHOICES) if model.language == "cuda" else ("loops", LOOP_CHOICES)
+
+
+def _changes(plan: Plan, name: str, group: str, able: tuple[Any, ...]) -> Iterator[Plan]:
+    if group:
+        together = getattr(plan, group)
+        now = getattr(together, name)
         order = sorted(able, key=lambda v: abs(able.index(v) - able.index(now)))
         for value in order[1:]:
-            loops = plan.loops.model_copy(update={name: value})
-            yield plan.model_copy(update={"loops": loops})
+            yield plan.model_copy(update={group: together.model_copy(update={name: value})})
         return
-    for value in choices[name]:
+    for value in able:
         if value != getattr(plan, name):
             yield plan.model_copy(update={name: value})

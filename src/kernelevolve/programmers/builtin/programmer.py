@@ -6,7 +6,7 @@ import asyncio
 import json
 import sys
 from base64 import b64encode
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any
 
@@ -25,7 +25,13 @@ from kernelevolve.programmers.builtin.moves import (
     merge,
     mutate,
 )
-from kernelevolve.programmers.builtin.render import Model, model_of, render, said
+from kernelevolve.programmers.builtin.render import (
+    LANGUAGES,
+    Model,
+    model_of,
+    render,
+    said,
+)
 from kernelevolve.programmers.builtin.schedule import Plan
 
 CAPTURE = "kernelevolve.programmers.builtin.capture"
@@ -54,11 +60,13 @@ class Builtin:
         """Answer a brief.
 
         Raises:
-            ProgrammerError: this programmer writes C++ only, or a live module cannot be captured.
+            ProgrammerError: it does not write this language, or a live module cannot be captured.
         """
-        if brief.language != "cpp":
-            raise ProgrammerError(f"the built-in programmer writes cpp, not {brief.language}")
+        if brief.language not in LANGUAGES:
+            known = ", ".join(LANGUAGES)
+            raise ProgrammerError(f"the built-in programmer writes {known}, not {brief.language}")
         model = await self._model(brief.task, brief.target, bench)
+        model = replace(model, language=brief.language)
         if model.traced is None:
             step = Step(Plan(), f"left to the library: {model.message}")
         else:

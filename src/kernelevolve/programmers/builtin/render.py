@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
 from kernelevolve.programmers.builtin.ahead import Known, Parts, split
 from kernelevolve.programmers.builtin.emit.kernel import Segment, Setting, kernel_source, segments
-from kernelevolve.programmers.builtin.emit.module import NoClass, fallback_module, module_source
-from kernelevolve.programmers.builtin.ir import Contraction, MapReduce
+from kernelevolve.programmers.builtin.emit.module import (
+    Backend,
+    NoClass,
+    cpp_backend,
+    fallback_module,
+    module_source,
+)
+from kernelevolve.programmers.builtin.emit.simt_module import cuda_backend, cuda_source
+from kernelevolve.programmers.builtin.ir import Contraction, MapReduce, Opaque
 from kernelevolve.programmers.builtin.lower import lower
 from kernelevolve.programmers.builtin.prims import Builder
 from kernelevolve.programmers.builtin.regions import NotPartitioned, Partition, partition
@@ -32,6 +39,34 @@ class Model:
     """Why not."""
     threads: int = 1
     """How many the target has for a kernel."""
+    language: str = "cpp"
+    """What its kernels are written in."""
+
+
+Part = Segment | Opaque
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a language makes of a plan's regions."""
+
+    file: str
+    source: Callable[[Setting, Sequence[Part]], str]
+    """The text of `file`; empty where nothing is native."""
+    backend: Callable[[Setting, Sequence[Part]], Backend]
+    fixed: Mapping[str, bool]
+    """Decisions of a plan that are none in this language."""
+
+
+LANGUAGES = {
+    "cpp": Written("kernel.cpp", kernel_source, cpp_backend, {}),
+    "cuda": Written(
+        "kernel.cu",
+        cuda_source,
+        cuda_backend,
+        {"library": True, "chains": False, "parallel": False},
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -98,6 +133,7 @@ def partition_of(
 
 def setting_of(model: Model, plan: Plan) -> tuple[Setting, bool]:
     """Everything that emission needs, and whether algebra changed the arithmetic."""
+    plan = plan.model_copy(update=dict(LANGUAGES[model.language].fixed))
     programs = program_of(model, plan.algebra, plan.library)
     regions = partition_of(model, plan.cuts, plan.prologues, plan.algebra, plan.library)
     forward = _setting(model, plan, regions)
@@ -124,11 +160,13 @@ def render(model: Model, plan: Plan) -> Rendered:
     """The candidate that `plan` describes; the reference's own forward where nothing else works."""
     if model.traced is None:
         return _fallback(model, model.message)
+    written = LANGUAGES[model.language]
     try:
         setting, algebraic = setting_of(model, plan)
         parts = segments(setting)
-        text = module_source(model.source, model.traced, setting, parts)
-        kernel = kernel_source(setting, parts)
+        backend = written.backend(setting, parts)
+        text = module_source(model.source, model.traced, setting, parts, backend)
+        kernel = written.source(setting, parts)
     except (NotPartitioned, NoRule, NoClass) as reason:
         return _fallback(model, str(reason))
     except Exception as error:  # noqa: BLE001  what is not understood is left to the library
@@ -136,7 +174,7 @@ def render(model: Model, plan: Plan) -> Rendered:
     if not kernel:
         return _fallback(model, "every operator is left to the library")
     left = [p.code for p in parts if not isinstance(p, Segment)]
-    files = {"model.py": text, "kernel.cpp": kernel}
+    files = {"model.py": text, written.file: kernel}
     return Rendered(files, False, algebraic, "; ".join(left)[:400])
 
 

@@ -30,11 +30,24 @@ class Loops(Record):
     """Lanes of a vector, for the whole file."""
 
 
+class Blocks(Record):
+    """How map/reduce regions are spread over the threads of a GPU."""
+
+    threads: Literal[0, 32, 64, 128, 256, 512, 1024] = 0
+    """That share a row; 0 fits its length."""
+    rows: Literal[1, 2, 4, 8] = 4
+    """Of a block where a warp has a row of its own."""
+    parts: Literal[1, 4, 8, 16, 32] = 8
+    """Threads that share a column."""
+
+
 class Plan(Record):
     """One candidate's decisions."""
 
     loops: Loops = Loops()
-    """How map/reduce regions run."""
+    """How map/reduce regions run on a processor."""
+    blocks: Blocks = Blocks()
+    """How they run on a GPU."""
     fast_math: bool = False
     """Shorter polynomial for exp, about 2 ulp instead of 1."""
     cuts: tuple[int, ...] = ()

@@ -219,12 +219,12 @@ def _function(setting: Setting, region: Step, number: int) -> str:
         source = emit_contraction(region, schedule_of(setting, region), setting.symbols)
         return source + _measure(setting, region)
     assert isinstance(region, MapReduce | Scan)
-    parameters = _parameters(setting, region) + [f"int64_t {s}" for s in setting.symbols]
+    parameters = parameters_of(setting, region) + [f"int64_t {s}" for s in setting.symbols]
     axis = shared_axis(region) if threaded(setting, region) else None
     if axis is None:
         return _loops(setting, region, region.name, parameters, number)
     part = [*parameters, "int64_t from_", "int64_t count_"]
-    arguments = [*_arguments(region), *setting.symbols]
+    arguments = [*arguments_of(region), *setting.symbols]
     inner = _loops(setting, part_of(region, axis), f"{region.name}_part", part, number)
     return inner + shared_function(region, axis, parameters, arguments)
 
@@ -251,14 +251,16 @@ def _measure(setting: Setting, region: Contraction | Chained) -> str:
     return f'extern "C" void {region.name}_measure(int64_t* out{sizes}) {{ *out = {call}; }}\n'
 
 
-def _parameters(setting: Setting, region: Region) -> list[str]:
+def parameters_of(setting: Setting, region: Region) -> list[str]:
+    """The C++ parameters of its buffers: what it reads only, then what it writes."""
     written = writes(region)
     names = [b for b in reads(region) if b not in written]
     read = [f"const {STORAGE[setting.dtypes[b]]}* __restrict {b}" for b in names]
     return read + [f"{STORAGE[setting.dtypes[b]]}* __restrict {b}" for b in written]
 
 
-def _arguments(region: Region) -> list[str]:
+def arguments_of(region: Region) -> list[str]:
+    """Its buffers, in the order of the parameters."""
     written = writes(region)
     return [b for b in reads(region) if b not in written] + list(written)
 
@@ -329,5 +331,5 @@ def _call(setting: Setting, segment: Segment, region: Step) -> str:
         ready = f"{region.name}_ready" if region.name in segment.packed else "nullptr"
         names = [*pointers(region), ready]
     else:
-        names = _arguments(region)
+        names = arguments_of(region)
     return f"{region.name}({', '.join([*names, *setting.symbols])})"

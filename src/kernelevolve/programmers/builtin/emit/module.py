@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from math import isfinite
 
 from kernelevolve.programmers.builtin.ahead import held_name
@@ -30,25 +31,46 @@ def fallback_module(source: str) -> str:
     return _rewritten(source, None, None)
 
 
+@dataclass(frozen=True)
+class Backend:
+    """How kernels are reached from Python."""
+
+    load: str
+    """Statements of the module that make them callable."""
+    native: Callable[[Setting, Segment], list[str]]
+    """Statements of `forward` that run a segment."""
+
+
+def cpp_backend(setting: Setting, parts: Sequence[Segment | Opaque]) -> Backend:
+    """One shared library, and one call for each segment."""
+    threaded = any(isinstance(p, Segment) and p.threaded for p in parts)
+    flags = [*setting.plan.flags, *(("-fopenmp",) if threaded else ())]
+    load = f"from kernelevolve.runtime import cpp\nlib = cpp.load('kernel.cpp', flags={flags!r})"
+    return Backend(load, _native)
+
+
 def module_source(
-    source: str, traced: Traced, setting: Setting, parts: Sequence[Segment | Opaque]
+    source: str,
+    traced: Traced,
+    setting: Setting,
+    parts: Sequence[Segment | Opaque],
+    backend: Backend,
 ) -> str:
     """`model.py` whose forward runs `parts`.
 
     Raises:
         NoClass: see there.
     """
-    forward = _forward(traced, setting, parts)
-    prepare = _prepare(traced, setting, parts)
-    threaded = any(isinstance(p, Segment) and p.threaded for p in parts)
-    return _rewritten(source, forward, prepare, setting.plan.flags + threaded * ("-fopenmp",))
+    forward = _forward(traced, setting, parts, backend)
+    prepare = _prepare(traced, setting, parts, backend)
+    return _rewritten(source, forward, prepare, backend.load)
 
 
 def _rewritten(
     source: str,
     forward: list[str] | None,
     prepare: list[str] | None,
-    flags: Sequence[str] = (),
+    load: str = "",
 ) -> str:
     tree = ast.parse(source)
     model = next((n for n in tree.body if isinstance(n, ast.ClassDef) and n.name == "Model"), None)
@@ -66,9 +88,7 @@ def _rewritten(
         _replace_forward(model, forward, prepare or [])
         _keep_arguments(model)
         head += ast.parse("import torch").body
-        if flags:
-            load = f"lib = cpp.load('kernel.cpp', flags={list(flags)!r})"
-            head += ast.parse(f"from kernelevolve.runtime import cpp\n{load}").body
+        head += ast.parse(load).body
     tree.body = [*head, *rest]
     return ast.unparse(ast.fix_missing_locations(tree)) + "\n"
 
@@ -155,7 +175,9 @@ def _used(setting: Setting, parts: Sequence[Segment | Opaque]) -> set[str]:
     return names
 
 
-def _forward(traced: Traced, setting: Setting, parts: Sequence[Segment | Opaque]) -> list[str]:
+def _forward(
+    traced: Traced, setting: Setting, parts: Sequence[Segment | Opaque], backend: Backend
+) -> list[str]:
     needed = _used(setting, parts) | {s.source.split(".")[0] for s in traced.symbols}
     lines = [_bound(p) for p in traced.placeholders if p.name in needed]
     lines += _sized(traced.symbols)
@@ -164,7 +186,7 @@ def _forward(traced: Traced, setting: Setting, parts: Sequence[Segment | Opaque]
         lines.append("ready = self.ready or self.prepare()")
     lines += [f"{h} = ready[{h!r}]" for h in held]
     for part in parts:
-        lines += [part.code] if isinstance(part, Opaque) else _native(setting, part)
+        lines += [part.code] if isinstance(part, Opaque) else backend.native(setting, part)
     for buffer, name in setting.partition.mutations:
         lines.append(f"{reach(buffer)}.copy_({name})")
     return [*lines, f"return {_returned(traced, setting)}"]
@@ -213,22 +235,29 @@ def _results(setting: Setting) -> list[str]:
     return texts
 
 
+def allocated(setting: Setting, name: str, near: str = "") -> str:
+    """A statement that makes a buffer, on the device of another one where that is named."""
+    shape = ", ".join(python(s) for s in setting.partition.buffers[name].shape)
+    shape = f"({shape},)" if shape else "()"
+    device = f", device={near}.device" if near else ""
+    return f"{name} = torch.empty({shape}, dtype=torch.{TORCH[setting.dtypes[name]]}{device})"
+
+
 def _native(setting: Setting, segment: Segment) -> list[str]:
     lines = []
     written = {b for s in segment.steps for b in writes(s)}
     for name in segment.pointers:
         if name in written:
-            shape = ", ".join(python(s) for s in setting.partition.buffers[name].shape)
-            dtype = TORCH[setting.dtypes[name]]
-            shape = f"({shape},)" if shape else "()"
-            lines.append(f"{name} = torch.empty({shape}, dtype=torch.{dtype})")
+            lines.append(allocated(setting, name))
     packed = [f"ready[{name!r}]" for name in segment.packed]
     arguments = [*segment.pointers, *packed, *setting.symbols]
     arguments += ["torch.get_num_threads()"] if segment.threaded else []
     return [*lines, f"lib.{segment.name}({', '.join(arguments)})"]
 
 
-def _prepare(traced: Traced, setting: Setting, parts: Sequence[Segment | Opaque]) -> list[str]:
+def _prepare(
+    traced: Traced, setting: Setting, parts: Sequence[Segment | Opaque], backend: Backend
+) -> list[str]:
     """Computes what is held, then packs the weights of products.
 
     Sizes that only inputs have do not matter to either.
@@ -241,7 +270,7 @@ def _prepare(traced: Traced, setting: Setting, parts: Sequence[Segment | Opaque]
     }
     lines = ["ready = {}"]
     if setting.ahead is not None:
-        lines += _ahead(setting.ahead)
+        lines += _ahead(setting.ahead, backend)
         needed |= _used(setting.ahead, segments(setting.ahead))
     if packed:
         lines += _packing(setting, packed)
@@ -250,11 +279,11 @@ def _prepare(traced: Traced, setting: Setting, parts: Sequence[Segment | Opaque]
     return [*head, *lines, "self.ready = ready", "return ready"]
 
 
-def _ahead(setting: Setting) -> list[str]:
+def _ahead(setting: Setting, backend: Backend) -> list[str]:
     """Computes what is held."""
     lines = []
     for part in segments(setting):
-        lines += [part.code] if isinstance(part, Opaque) else _native(setting, part)
+        lines += [part.code] if isinstance(part, Opaque) else backend.native(setting, part)
     for number, text in enumerate(_results(setting)):
         name = held_name(number)
         lines.append(f"{name} = ready[{name!r}] = {text}.contiguous()")

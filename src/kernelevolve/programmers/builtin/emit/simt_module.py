@@ -1,0 +1,69 @@
+"""What `model.py` and `kernel.cu` hold where regions run as CUDA kernels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from kernelevolve.programmers.builtin.emit.kernel import (
+    Segment,
+    Setting,
+    arguments_of,
+    parameters_of,
+    segments,
+)
+from kernelevolve.programmers.builtin.emit.module import Backend, allocated, python
+from kernelevolve.programmers.builtin.emit.simt import MOST_BLOCKS, Kernel, emit, prelude
+from kernelevolve.programmers.builtin.emit.steps import writes
+from kernelevolve.programmers.builtin.ir import MapReduce, Opaque, Scan
+
+FLAGS = ("-std=c++17",)
+
+
+def cuda_source(setting: Setting, parts: Sequence[Segment | Opaque]) -> str:
+    """The text of `kernel.cu`; empty where nothing is native."""
+    settings = [(setting, p) for p in parts]
+    if setting.ahead is not None:
+        settings += [(setting.ahead, p) for p in segments(setting.ahead)]
+    kernels = [k for own, p in settings if isinstance(p, Segment) for k in _kernels(own, p)]
+    if not kernels:
+        return ""
+    dtypes = frozenset(d for own, _ in settings for d in own.dtypes.values())
+    text = [prelude(dtypes, setting.plan.fast_math), *(k.text for k in kernels)]
+    return "\n".join(text)
+
+
+def cuda_backend(setting: Setting, parts: Sequence[Segment | Opaque]) -> Backend:
+    """How `model.py` loads and launches them."""
+    every = list(parts) + ([] if setting.ahead is None else segments(setting.ahead))
+    names = [s.name for p in every if isinstance(p, Segment) for s in p.steps]
+    load = "from kernelevolve.runtime import cuda\n" + "".join(
+        f"{_loaded(n)} = cuda.load('kernel.cu', {n!r}, flags={list(FLAGS)!r})\n" for n in names
+    )
+    return Backend(load, _launches)
+
+
+def _loaded(name: str) -> str:
+    return f"kernel_{name}"
+
+
+def _kernels(setting: Setting, segment: Segment) -> list[Kernel]:
+    sizes = [f"int64_t {s}" for s in setting.symbols]
+    found = []
+    for step in segment.steps:
+        assert isinstance(step, MapReduce | Scan)
+        parameters = parameters_of(setting, step) + sizes
+        found.append(emit(step, parameters, setting.plan.blocks))
+    return found
+
+
+def _launches(setting: Setting, segment: Segment) -> list[str]:
+    """Room for what the segment writes, and a launch for each of its regions."""
+    written = list(dict.fromkeys(b for s in segment.steps for b in writes(s)))
+    lines = [allocated(setting, name, near=segment.pointers[0]) for name in written]
+    for step, kernel in zip(segment.steps, _kernels(setting, segment), strict=True):
+        assert isinstance(step, MapReduce | Scan)
+        blocks = f"-(-({python(kernel.points)}) // {kernel.each})"
+        grid = f"max(1, min({blocks}, {MOST_BLOCKS}))"
+        given = ", ".join([*arguments_of(step), *setting.symbols])
+        lines.append(f"{_loaded(kernel.name)}[{grid}, {kernel.block}]({given})")
+    return lines

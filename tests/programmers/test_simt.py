@@ -1,0 +1,101 @@
+"""What the built-in programmer writes in CUDA, run on the emulator and compared like its C++."""
+
+from dataclasses import replace
+from functools import partial
+from random import Random
+
+import pytest
+
+from kernelevolve.programmers.builtin.emit.simt_module import FLAGS
+from kernelevolve.programmers.builtin.moves import Result, draw, initial_plans, merge, mutate
+from kernelevolve.programmers.builtin.render import render
+from kernelevolve.programmers.builtin.schedule import Blocks, Plan
+from kernelevolve.runtime import nvrtc
+
+from .conftest import HEAD, captured
+from .test_builtin import (
+    ALGEBRA,
+    ATTENTION,
+    COLUMNS,
+    DOUBLE,
+    GROUPS,
+    HALF,
+    IMAGES,
+    LOSSES,
+    MIXED,
+    NORMS,
+    SEEN,
+    SMALL,
+    SOFTMAX,
+    UNSEEN,
+)
+
+pytestmark = pytest.mark.needs_gxx
+CUBES = [{"n": 4, "c": 8, "h": 64}, {"n": 2, "c": 5, "h": 24}]
+TASKS = {
+    "softmax": (SOFTMAX, SEEN, UNSEEN, None),
+    "norms": (NORMS, SEEN, UNSEEN, None),
+    "losses": (LOSSES, SEEN, UNSEEN, None),
+    "groups": (GROUPS, IMAGES, [{"n": 3, "c": 9, "h": 7, "g": 3}], "train"),
+    "groups in eval": (GROUPS, IMAGES, [{"n": 3, "c": 9, "h": 7, "g": 3}], "eval"),
+    "columns": (COLUMNS, CUBES, [{"n": 3, "c": 7, "h": 19}, {"n": 1, "c": 2, "h": 1}], None),
+    "attention": (ATTENTION, SMALL, [{"b": 3, "t": 5, "d": 21, "heads": 3}], None),
+    "algebra": (ALGEBRA, [{"b": 4, "n": 6, "d": 32, "k": 64}, {"b": 2, "n": 4, "d": 16, "k": 40}],
+                [{"b": 3, "n": 5, "d": 9, "k": 7}], None),
+    "mixed": (MIXED, IMAGES, [{"n": 1, "c": 3, "h": 7}], None),
+    "half": (HALF, SEEN, UNSEEN, None),
+    "double": (DOUBLE, SEEN, UNSEEN, None),
+}  # fmt: skip
+
+
+@pytest.fixture
+def in_cuda(check):
+    return partial(check, language="cuda")
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_kernels_are_right_at_sizes_that_were_never_seen(in_cuda, name):
+    body, seen, unseen, mode = TASKS[name]
+    made = in_cuda(body, seen, unseen, mode=mode)
+    assert not made.fallback
+    assert "__global__" in made.files["kernel.cu"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "plan",
+    [
+        Plan(blocks=Blocks(threads=32, rows=8, parts=1), fast_math=True),
+        Plan(blocks=Blocks(threads=1024, parts=32), algebra=False),
+        Plan(blocks=Blocks(threads=64, rows=1, parts=4), cuts=(1,)),
+    ],
+)
+def test_every_way_to_spread_the_work_is_right(in_cuda, plan):
+    more = "return y, z, torch.softmax(x, 0), (x * x).sum(), x.argmax(0)"
+    both = NORMS.replace("return y, z", more)
+    in_cuda(both, SEEN, UNSEEN[:2], plan=plan)
+
+
+def test_the_compiler_for_the_device_takes_all_of_it(tmp_path, monkeypatch):
+    pytest.importorskip("cuda.bindings.nvrtc", reason='pip install "kernelevolve[cuda]"')
+    monkeypatch.chdir(tmp_path)
+    for name, (body, seen, _, mode) in TASKS.items():
+        model = replace(captured(HEAD + body, seen, mode), language="cuda")
+        (tmp_path / "kernel.cu").write_text(render(model, Plan()).files["kernel.cu"])
+        fine, log = nvrtc.compile_file("kernel.cu", "sm_90", tmp_path / "k", list(FLAGS))
+        assert fine, f"{name}: {log}"
+
+
+def test_moves_in_cuda_never_repeat_a_source():
+    model = replace(captured(HEAD + NORMS, SEEN), language="cuda")
+    plans = initial_plans(model)
+    assert len({render(model, p).files["kernel.cu"] for p in plans}) == len(plans) >= 4
+    tried = [p.model_dump_json() for p in plans]
+    for number in range(6):
+        step = mutate(model, Result(plans[0], 1.0, "memory"), (), tried, Random(number))
+        source = render(model, step.plan).files
+        assert source not in [render(model, Plan.model_validate_json(t)).files for t in tried]
+        tried.append(step.plan.model_dump_json())
+    drawn = draw(model, tried, Random(1)).plan
+    assert drawn.blocks != Blocks()
+    assert merge(plans[0], drawn, Random(2)).blocks.threads in (0, drawn.blocks.threads)
