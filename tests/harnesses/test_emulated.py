@@ -1,6 +1,7 @@
 """CUDA kernels judged where no GPU is: verified on the emulator, never timed."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,11 @@ from kernelevolve.core.evaluation import Stage, Status
 from kernelevolve.core.job import Job, Limits
 from kernelevolve.event_loop import EventLoop
 from kernelevolve.harnesses.local import LocalHarness
+from kernelevolve.programmers.builtin.render import render
+from kernelevolve.programmers.builtin.schedule import Plan
 from kernelevolve.targets.nvidia import Nvidia
 from kernelevolve.taskfile import parse
+from tests.programmers.conftest import captured
 
 pytest.importorskip("cuda.bindings.nvrtc", reason='pip install "kernelevolve[cuda]"')
 pytestmark = [pytest.mark.slow, pytest.mark.needs_gxx, pytest.mark.needs_sandbox]
@@ -42,8 +46,8 @@ def judge(tmp_path_factory):
     harness = LocalHarness(SPEC, "cuda", 1, tmp_path_factory.mktemp("emulated"), lambda ref: b"")
     task = parse("softmax", TASK)
 
-    def judged(kernel, stage=Stage.BENCHMARK):
-        files = (SourceFile(path="model.py", text=MODEL), SourceFile(path="kernel.cu", text=kernel))
+    def judged(kernel, stage=Stage.BENCHMARK, model=MODEL):
+        files = (SourceFile(path="model.py", text=model), SourceFile(path="kernel.cu", text=kernel))
         candidate = Candidate(language="cuda", files=files)
         limits = Limits(run_seconds=5)
         job = Job(task=task, candidate=candidate, target=SPEC, stage=stage, seed="1", limits=limits)
@@ -92,3 +96,11 @@ def test_a_faulty_kernel_is_told_what_is_wrong_and_the_next_is_unharmed(judge, n
     assert re.search(message, found.message), found.message
     assert found.score is None
     assert judge(KERNEL).ok
+
+
+def test_what_the_built_in_programmer_writes_is_right_and_touches_no_tripwire(judge):
+    model = replace(captured(TASK, [{"rows": 7}, {"rows": 12_000}]), language="cuda")
+    files = render(model, Plan()).files
+    found = judge(files["kernel.cu"], model=files["model.py"])
+    assert (found.status, found.flags) == (Status.OK, ()), found.message
+    assert found.diagnosis.resources["spill_bytes"] == 0

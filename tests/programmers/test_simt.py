@@ -53,7 +53,12 @@ def in_cuda(check):
     return partial(check, language="cuda")
 
 
-@pytest.mark.parametrize("name", TASKS)
+QUICK = ("softmax", "losses", "columns", "half")
+
+
+@pytest.mark.parametrize(
+    "name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in TASKS]
+)
 def test_kernels_are_right_at_sizes_that_were_never_seen(in_cuda, name):
     body, seen, unseen, mode = TASKS[name]
     made = in_cuda(body, seen, unseen, mode=mode)
@@ -68,6 +73,7 @@ def test_kernels_are_right_at_sizes_that_were_never_seen(in_cuda, name):
         Plan(blocks=Blocks(threads=32, rows=8, parts=1), fast_math=True),
         Plan(blocks=Blocks(threads=1024, parts=32), algebra=False),
         Plan(blocks=Blocks(threads=64, rows=1, parts=4), cuts=(1,)),
+        Plan(blocks=Blocks(threads=128, keep=False)),
     ],
 )
 def test_every_way_to_spread_the_work_is_right(in_cuda, plan):
@@ -76,6 +82,7 @@ def test_every_way_to_spread_the_work_is_right(in_cuda, plan):
     in_cuda(both, SEEN, UNSEEN[:2], plan=plan)
 
 
+@pytest.mark.slow
 def test_the_compiler_for_the_device_takes_all_of_it(tmp_path, monkeypatch):
     pytest.importorskip("cuda.bindings.nvrtc", reason='pip install "kernelevolve[cuda]"')
     monkeypatch.chdir(tmp_path)
@@ -84,6 +91,14 @@ def test_the_compiler_for_the_device_takes_all_of_it(tmp_path, monkeypatch):
         (tmp_path / "kernel.cu").write_text(render(model, Plan()).files["kernel.cu"])
         fine, log = nvrtc.compile_file("kernel.cu", "sm_90", tmp_path / "k", list(FLAGS))
         assert fine, f"{name}: {log}"
+
+
+def test_rows_are_read_once_where_they_fit_into_registers():
+    model = replace(captured(HEAD + SOFTMAX, SEEN), language="cuda")
+    kept = render(model, Plan()).files["kernel.cu"].split("__global__")[-1]
+    short, longer = kept.split("} else {")
+    assert (short.count("widen("), longer.count("widen(")) == (1, 3)
+    assert render(model, Plan()).files == render(model, Plan()).files
 
 
 def test_moves_in_cuda_never_repeat_a_source():

@@ -49,6 +49,7 @@ BLOCK_CHOICES: dict[str, tuple[Any, ...]] = {
     "threads": (0, 32, 64, 128, 256, 512, 1024),
     "rows": (1, 2, 4, 8),
     "parts": (1, 4, 8, 16, 32),
+    "keep": (True, False),
 }
 CUDA_CHOICES: dict[str, tuple[Any, ...]] = {"fast_math": (False, True), "algebra": (True, False)}
 PLAN_CHOICES: dict[str, tuple[Any, ...]] = {
@@ -86,6 +87,7 @@ REASONS = {
     "threads": "more threads share a row, or fewer have more to do each",
     "rows": "rows of a block",
     "parts": "more threads share a column, or fewer",
+    "keep": "values in registers against reading and computing them again",
     "cuts": "a value that several places compute may be cheaper in memory",
 }
 

@@ -39,6 +39,8 @@ class Blocks(Record):
     """Of a block where a warp has a row of its own."""
     parts: Literal[1, 4, 8, 16, 32] = 8
     """Threads that share a column."""
+    keep: bool = True
+    """Hold what several passes over a row need in registers, where rows are not too long."""
 
 
 class Plan(Record):

@@ -13,18 +13,24 @@ from dataclasses import dataclass
 from importlib.resources import files
 from math import prod
 
-from kernelevolve.programmers.builtin.emit.expr import ARITHMETIC, STORAGE, Printer
+from kernelevolve.programmers.builtin.emit.expr import ARITHMETIC, STORAGE, Printer, Val
 from kernelevolve.programmers.builtin.emit.mapreduce import column_axis
 from kernelevolve.programmers.builtin.emit.scan import START
+from kernelevolve.programmers.builtin.emit.sweeps import values
 from kernelevolve.programmers.builtin.ir import (
     Axis,
+    Call,
     DType,
+    Expr,
+    Load,
     MapReduce,
     Pass,
     Reduction,
     Scan,
     Size,
     Store,
+    axes_of,
+    walk,
 )
 from kernelevolve.programmers.builtin.prims import numel
 from kernelevolve.programmers.builtin.schedule import Blocks
@@ -33,6 +39,8 @@ MAP_THREADS = 256
 WARP = 32
 CHUNK = 64
 """Elements that a thread may add up in float32; more lose accuracy that the reference keeps."""
+MOST_KEPT = 64
+"""Registers of a thread for values that several passes need."""
 MOST_BLOCKS = 1 << 20
 """Of a grid; where there are more points than that, blocks take several."""
 FOLD = {"sum": "Plus", "prod": "Times", "max": "Most", "min": "Least"}
@@ -73,7 +81,7 @@ def emit(region: MapReduce | Scan, parameters: Sequence[str], blocks: Blocks) ->
         return _Shared(region, parameters, lane, 1, blocks.parts).kernel()
     threads = blocks.threads or _fitting(region)
     rows = 1 if threads > WARP else blocks.rows
-    return _Shared(region, parameters, None, rows, threads).kernel()
+    return _Shared(region, parameters, None, rows, threads, blocks.keep).kernel()
 
 
 def _fitting(region: MapReduce) -> int:
@@ -180,22 +188,17 @@ class _Shared:
     """Rows of a block, one for each warp; 1 where the whole block shares one."""
     threads: int
     """That share a row, or a column."""
+    keep: bool = False
+    """Hold in registers what several passes over a row need."""
 
     def kernel(self) -> Kernel:
         region, columns = self.region, self.lane is not None
         outer = [a for a in region.outer if a != self.lane]
         outer += [] if self.lane is None else [self.lane]
         points = numel(tuple(a.size for a in outer))
-        printer = Printer(None)
-        printer.open(*(a.name for a in outer))
-        rooms: list[str] = []
-        for p in region.passes:
-            self._pass(printer, p, rooms)
-        of_point = printer.close()
         block = (WARP, self.threads) if columns else (self.threads, self.rows)
         each = WARP if columns else self.rows
-        inside = "threadIdx.x" if columns else "threadIdx.y" if self.rows > 1 else "0"
-        point = f"blockIdx.x * (int64_t){each} + {inside}"
+        inside = "threadIdx.y" if self.rows > 1 else "0"
         together = self.threads > (1 if columns else WARP)
         if columns:
             loop = [
@@ -204,12 +207,14 @@ class _Shared:
                 f"const int64_t point = mine ? block * {WARP} + threadIdx.x : points - 1;",
             ]
         else:
+            point = f"blockIdx.x * (int64_t){each} + {inside}"
             step = f"gridDim.x * (int64_t){each}"
             loop = [f"for (int64_t point = {point}; point < points; point += {step}) {{"]
+        rooms, before, of_point = self._of_point(outer)
         lines = [
             *rooms,
             f"const int64_t points = {points.expr};",
-            *printer.scopes[0].lines,
+            *before,
             *loop,
             *_decoded("point", outer),
             *of_point,
@@ -219,28 +224,93 @@ class _Shared:
         text = f"{_head(region.name, self.parameters, prod(block))}\n{_indented(lines)}\n}}\n"
         return Kernel(region.name, text, points, each, block)
 
-    def _pass(self, printer: Printer, p: Pass, rooms: list[str]) -> None:
-        for r in p.reductions:
-            printer.line(f"{self._kind(p, r)} {r.name}_own = {_identity(r)};")
-        printer.open(*(a.name for a in p.axes))
-        for r in p.reductions:
-            self._take_in(printer, p, r)
-        for store in p.stores:
-            self._store(printer, store, everyone=bool(p.axes))
-        body = printer.close()
+    def _of_point(self, outer: Sequence[Axis]) -> tuple[list[str], list[str], list[str]]:
+        """Shared memory, statements before all points, and those of a point."""
+        rooms, before, lines = self._passes(outer, {}, 0)
+        kept = self._kept() if self.keep else {}
+        axes = next((p.axes for p in self.region.passes if p.axes), ())
+        length = numel(tuple(a.size for a in axes))
+        steps = -(-max(length.values) // self.threads)
+        if not kept or steps * len(kept) > MOST_KEPT:
+            return rooms, before, lines
+        _, also, short = self._passes(outer, kept, steps)
+        own = {e: STORAGE[ARITHMETIC[e.dtype]] for e in kept}
+        registers = [f"{own[e]} {name}[{steps}];" for e, name in kept.items()]
+        fits = f"if ({length.expr} <= {steps * self.threads}) {{"
+        before = [*before, *(line for line in also if line not in before)]
+        return rooms, before, [fits, *registers, *short, "} else {", *lines, "}"]
+
+    def _kept(self) -> dict[Expr, str]:
+        """The largest values that several passes over the first pass's axes need."""
+        axes = next((p.axes for p in self.region.passes if p.axes), ())
+        names = {a.name for a in axes}
+        kept: dict[Expr, str] = {}
+        seen: set[Expr] = set()
+        for p in self.region.passes:
+            if p.axes != axes:
+                continue
+            mine = [e for e in _inside(p) if axes_of(e) & names and e.dtype != "bool"]
+            shared = [e for e in mine if e in seen and isinstance(e, Load | Call)]
+            below = {c for e in shared if isinstance(e, Call) for a in e.args for c in walk(a)}
+            for expr in shared:
+                if expr not in below:
+                    kept.setdefault(expr, f"kept{len(kept)}")
+            seen.update(mine)
+        return kept
+
+    def _passes(
+        self, outer: Sequence[Axis], kept: Mapping[Expr, str], steps: int
+    ) -> tuple[list[str], list[str], list[str]]:
+        printer = Printer(None)
+        printer.open(*(a.name for a in outer))
+        rooms: list[str] = []
+        ready: set[Expr] = set()
+        for p in self.region.passes:
+            for r in p.reductions:
+                printer.line(f"{self._kind(p, r)} {r.name}_own = {_identity(r)};")
+            printer.open(*(a.name for a in p.axes))
+            wanted = [e for e in _inside(p) if e in kept]
+            for expr in ready.intersection(wanted):
+                held = Val(f"{kept[expr]}[step]", False, ARITHMETIC[expr.dtype])
+                printer.scopes[-1].memo[expr] = held
+            for r in p.reductions:
+                self._take_in(printer, p, r)
+            for store in p.stores:
+                self._store(printer, store, everyone=bool(p.axes))
+            for expr in wanted:
+                if expr not in ready:
+                    printer.line(f"{kept[expr]}[step] = {printer.value(expr).text};")
+            ready.update(wanted)
+            body = printer.close()
+            printer.scopes[-1].lines += self._sweep(p, body, steps if wanted else 0)
+            for r in p.reductions:
+                self._fold(printer, p, r, rooms)
+        of_point = printer.close()
+        return rooms, printer.scopes[0].lines, of_point
+
+    def _sweep(self, p: Pass, body: Sequence[str], steps: int) -> list[str]:
+        """The loop of a pass over its axes; of so many steps, unrolled, where that is known."""
         if not p.axes:
-            printer.scopes[-1].lines += ["{", *body, "}"]
-        else:
-            index = "threadIdx.y" if self.lane is not None else "threadIdx.x"
-            length = numel(tuple(a.size for a in p.axes)).expr
-            printer.scopes[-1].lines += [
-                f"for (int64_t at = {index}; at < {length}; at += {self.threads}) {{",
+            return ["{", *body, "}"]
+        length = numel(tuple(a.size for a in p.axes)).expr
+        index = "threadIdx.y" if self.lane is not None else "threadIdx.x"
+        if steps:
+            return [
+                "#pragma unroll",
+                f"for (int step = 0; step < {steps}; step++) {{",
+                f"const int64_t at = {index} + step * {self.threads};",
+                f"if (at < {length}) {{",
                 *_decoded("at", p.axes),
                 *body,
                 "}",
+                "}",
             ]
-        for r in p.reductions:
-            self._fold(printer, p, r, rooms)
+        return [
+            f"for (int64_t at = {index}; at < {length}; at += {self.threads}) {{",
+            *_decoded("at", p.axes),
+            *body,
+            "}",
+        ]
 
     def _take_in(self, printer: Printer, p: Pass, r: Reduction) -> None:
         value = printer.convert(printer.value(r.value), _arithmetic(r)).text
@@ -277,6 +347,11 @@ class _Shared:
         printer.bind(r.name, r.name, False, r.dtype)
 
 
+def _inside(p: Pass) -> list[Expr]:
+    """Every value that a pass computes, operands before users."""
+    return list(dict.fromkeys(e for v in values(p) for e in walk(v)))
+
+
 def _arithmetic(r: Reduction) -> DType:
     return ARITHMETIC[r.value.dtype if r.kind.startswith("arg") else r.dtype]
 
@@ -303,10 +378,3 @@ def _identity(r: Reduction) -> str:
         lowest = "false" if dtype == "bool" else f"-{bits} - 1"
         value = lowest if least else bits
     return f"best({value}, {FARTHEST})" if r.kind.startswith("arg") else value
-
-
-def kernels_of(
-    regions: Sequence[MapReduce | Scan], parameters: Mapping[str, Sequence[str]], blocks: Blocks
-) -> list[Kernel]:
-    """Every region as a kernel."""
-    return [emit(region, parameters[region.name], blocks) for region in regions]
