@@ -86,11 +86,52 @@ def test_every_way_to_spread_the_work_is_right(in_cuda, plan):
 def test_the_compiler_for_the_device_takes_all_of_it(tmp_path, monkeypatch):
     pytest.importorskip("cuda.bindings.nvrtc", reason='pip install "kernelevolve[cuda]"')
     monkeypatch.chdir(tmp_path)
-    for name, (body, seen, _, mode) in TASKS.items():
+    products = {
+        d: (PRODUCTS.replace("DTYPE", d), SHAPES, (), None) for d in ("float16", "bfloat16")
+    }
+    for name, (body, seen, _, mode) in (TASKS | products).items():
         model = replace(captured(HEAD + body, seen, mode), language="cuda")
         (tmp_path / "kernel.cu").write_text(render(model, Plan()).files["kernel.cu"])
         fine, log = nvrtc.compile_file("kernel.cu", "sm_90", tmp_path / "k", list(FLAGS))
         assert fine, f"{name}: {log}"
+
+
+PRODUCTS = """
+class Model(nn.Module):
+    def __init__(self, k, n):
+        super().__init__()
+        self.linear = nn.Linear(k, n).to(torch.DTYPE)
+
+    def forward(self, x, y):
+        z = self.linear(torch.tanh(x))
+        return F.gelu(z) * 0.5, x @ y.transpose(1, 2) + 1, (x.transpose(1, 2) @ x).sum(-1)
+
+def get_inputs(b, m, n, k):
+    return [torch.randn(b, m, k).to(torch.DTYPE), torch.randn(b, n, k).to(torch.DTYPE)]
+def get_init_inputs(k, n): return [k, n]
+"""
+SHAPES = [{"b": 2, "m": 33, "n": 24, "k": 40}, {"b": 3, "m": 8, "n": 16, "k": 16}]
+UNSEEN_SHAPES = [{"b": 1, "m": 70, "n": 9, "k": 35}, {"b": 2, "m": 1, "n": 1, "k": 3}]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "plan"),
+    [
+        ("float16", Plan()),
+        ("float32", Plan(blocks=Blocks(tile_m=32, tile_n=128), prologues=True)),
+        pytest.param("bfloat16", Plan(prologues=True), marks=pytest.mark.slow),
+        pytest.param(
+            "float16",
+            Plan(blocks=Blocks(tile_m=128, tile_n=32, tile_k=64)),
+            marks=pytest.mark.slow,
+        ),
+        pytest.param("float64", Plan(), marks=pytest.mark.slow),
+    ],
+)
+def test_products_with_what_comes_before_and_after_them(in_cuda, dtype, plan):
+    made = in_cuda(PRODUCTS.replace("DTYPE", dtype), SHAPES, UNSEEN_SHAPES, plan=plan)
+    assert not made.fallback and "torch.matmul" not in made.files["model.py"]
+    assert ("  tensor_product<" in made.files["kernel.cu"]) == (dtype in ("float16", "bfloat16"))
 
 
 def test_rows_are_read_once_where_they_fit_into_registers():

@@ -125,6 +125,37 @@ def test_narrow_floats_are_rounded_once_a_step(launch, dtype):
     assert torch.equal(out[32:], (x.float() * torch.tensor(0.3)).to(dtype))
 
 
+def test_shared_arrays_of_narrow_floats_in_templates(launch):
+    text = """
+#include <cuda_fp16.h>
+template <class T, int N> __device__ T turned(T mine) {
+  __shared__ T room[N], again[N];
+  room[threadIdx.x] = mine;
+  __syncthreads();
+  again[threadIdx.x] = room[N - 1 - threadIdx.x];
+  __syncthreads();
+  return again[threadIdx.x];
+}
+extern "C" __global__ void k(const __half* x, __half* out) {
+  out[threadIdx.x] = turned<__half, 32>(x[threadIdx.x]);
+}
+"""
+    x, out = torch.randn(32).half(), torch.empty(32, dtype=torch.float16)
+    launch(text, x, out)
+    assert torch.equal(out, x.flip(0))
+
+
+def test_text_for_devices_only_may_hold_what_no_processor_has(launch):
+    text = kernel(
+        "float* out",
+        '#ifdef SIMT_EMULATED\nout[threadIdx.x] = 3;\n#else\nasm("trap;");\n#endif\n'
+        '#ifndef SIMT_EMULATED\n#ifdef X\nasm("trap;");\n#endif\n#endif',
+    )
+    out = torch.zeros(32)
+    launch(text, out)
+    assert out.tolist() == [3] * 32
+
+
 def test_globals_constants_and_helpers_keep_their_values_between_blocks(launch):
     text = """
 __device__ int blocks_seen = 0;
@@ -244,7 +275,7 @@ extern "C" __global__ void k(float* out) {
         ({"block": 2048}, "at most 1024 threads"),
         ({"grid": 0}, "at least one block"),
         ({"grid": (1, 70000, 1)}, "65535"),
-        ({"shared": 50_000, "limit": 49_152}, "50000 bytes of shared memory for a block"),
+        ({"shared": 50_000, "limit": 49_152}, "50000 bytes of dynamic shared memory for a block"),
     ],
 )
 def test_a_launch_that_a_device_refuses(launch, options, message):

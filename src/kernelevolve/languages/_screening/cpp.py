@@ -74,8 +74,14 @@ CALLS = {
 }  # fmt: skip
 """Rule to reason and names, each matched as a whole word."""
 
+PTX = r"(wgmma|mma|ldmatrix|stmatrix|cp|mbarrier|fence|setmaxnreg)\."
+"""What GPU kernels have no other words for."""
 SHAPES = {
-    "assembler": ("assembler hides what it does", ("asm",), re.compile(r"\b(asm|__asm|__asm__)\b")),
+    "assembler": (
+        "assembler hides what it does",
+        ("asm",),
+        re.compile(rf'\b(asm|__asm|__asm__)\b(?!\s*(volatile\s*)?\(\s*"{PTX})'),
+    ),
     "constructor": (
         "runs when the library is loaded, before anybody asked",
         ("structor", "init", "fini", "ifunc"),

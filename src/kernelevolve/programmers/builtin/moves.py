@@ -50,8 +50,16 @@ BLOCK_CHOICES: dict[str, tuple[Any, ...]] = {
     "rows": (1, 2, 4, 8),
     "parts": (1, 4, 8, 16, 32),
     "keep": (True, False),
+    "tile_m": (64, 128, 32),
+    "tile_n": (64, 128, 32),
+    "tile_k": (32, 64, 16),
 }
-CUDA_CHOICES: dict[str, tuple[Any, ...]] = {"fast_math": (False, True), "algebra": (True, False)}
+CUDA_CHOICES: dict[str, tuple[Any, ...]] = {
+    "fast_math": (False, True),
+    "algebra": (True, False),
+    "library": (False, True),
+    "prologues": (False, True),
+}
 PLAN_CHOICES: dict[str, tuple[Any, ...]] = {
     "fast_math": (False, True),
     "prologues": (False, True),
@@ -87,6 +95,9 @@ REASONS = {
     "threads": "more threads share a row, or fewer have more to do each",
     "rows": "rows of a block",
     "parts": "more threads share a column, or fewer",
+    "tile_m": "other tiles of a product: less traffic, or more blocks",
+    "tile_n": "other tiles of a product: less traffic, or more blocks",
+    "tile_k": "more of a product in shared memory at once, or more blocks",
     "keep": "values in registers against reading and computing them again",
     "cuts": "a value that several places compute may be cheaper in memory",
 }

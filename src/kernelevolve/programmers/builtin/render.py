@@ -56,15 +56,18 @@ class Written:
     backend: Callable[[Setting, Sequence[Part]], Backend]
     fixed: Mapping[str, bool]
     """Decisions of a plan that are none in this language."""
+    packs: bool
+    """`prepare()` may pack the weights of products."""
 
 
 LANGUAGES = {
-    "cpp": Written("kernel.cpp", kernel_source, cpp_backend, {}),
+    "cpp": Written("kernel.cpp", kernel_source, cpp_backend, {}, True),
     "cuda": Written(
         "kernel.cu",
         cuda_source,
         cuda_backend,
-        {"library": True, "chains": False, "parallel": False},
+        {"chains": False, "parallel": False},
+        False,
     ),
 }
 
@@ -153,7 +156,8 @@ def _setting(model: Model, plan: Plan, regions: Partition) -> Setting:
     weights = frozenset(n.attr[0] for n in regions.inputs) - changing
     count = model.traced.workloads
     symbols = {s.name: s.size.values[:count] for s in model.traced.symbols}
-    return Setting(regions, plan, symbols, dtypes, weights)
+    packs = LANGUAGES[model.language].packs
+    return Setting(regions, plan, symbols, dtypes, weights, packs=packs)
 
 
 def render(model: Model, plan: Plan) -> Rendered:

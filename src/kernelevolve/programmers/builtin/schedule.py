@@ -31,7 +31,7 @@ class Loops(Record):
 
 
 class Blocks(Record):
-    """How map/reduce regions are spread over the threads of a GPU."""
+    """How regions are spread over the threads of a GPU."""
 
     threads: Literal[0, 32, 64, 128, 256, 512, 1024] = 0
     """That share a row; 0 fits its length."""
@@ -41,6 +41,12 @@ class Blocks(Record):
     """Threads that share a column."""
     keep: bool = True
     """Hold what several passes over a row need in registers, where rows are not too long."""
+    tile_m: Literal[32, 64, 128] = 64
+    """Rows of a product that a block makes."""
+    tile_n: Literal[32, 64, 128] = 64
+    """Columns of it."""
+    tile_k: Literal[16, 32, 64] = 32
+    """Terms of it that are in shared memory at once, on tensor cores."""
 
 
 class Plan(Record):

@@ -18,7 +18,16 @@ from typing import Any
 
 HERE = Path(__file__).parent
 RUNTIME = "simt.so"
-COMPILE = ("-std=gnu++20", "-O1", "-g", "-fPIC", "-fno-strict-aliasing", "-fwrapv", "-w")
+COMPILE = (
+    "-std=gnu++20",
+    "-O1",
+    "-g",
+    "-fPIC",
+    "-fno-strict-aliasing",
+    "-fwrapv",
+    "-w",
+    "-fno-threadsafe-statics",
+)
 HOOKED = ("-fsanitize=thread", "--param=tsan-instrument-func-entry-exit=0")
 RUNTIME_FLAGS = ("-std=gnu++20", "-O2", "-fPIC", "-U_FORTIFY_SOURCE", "-shared", "-ldl")
 DYNAMIC = re.compile(
@@ -37,6 +46,9 @@ KERNEL = re.compile(
     r"(?:__\w+__\s*(?:\([^)]*\))?\s*)*void\s+(?:__\w+__\s*(?:\([^)]*\))?\s*)*(?P<name>\w+)\s*\("
 )
 INCLUDED = re.compile(r"^\s*#\s*include\s*[<\"](mma|cuda_pipeline|cuda/|cooperative_groups)", re.M)
+EMULATED = "SIMT_EMULATED"
+"""Defined here only: what stands behind `#ifndef SIMT_EMULATED` is for devices."""
+CONDITION = re.compile(r"\s*#\s*(?P<word>ifdef|ifndef|if|else|endif)\b\s*(?P<name>\w+)?")
 ASSEMBLY = re.compile(r"\basm\s*(volatile\s*)?\(")
 
 
@@ -93,14 +105,34 @@ def _block(text: str, begin: int) -> tuple[int, int]:
     return begin, at
 
 
+def _active(text: str) -> str:
+    """The text without what stands there for devices only, line by line."""
+    lines: list[str] = []
+    inside: list[tuple[bool, bool]] = []
+    """Of each open condition: whether it asks for the emulator, and whether this is not for it."""
+    for line in text.splitlines():
+        found = CONDITION.match(line)
+        if found and found["word"].startswith("if"):
+            asks = found["name"] == EMULATED
+            inside.append((asks, asks and found["word"] == "ifndef"))
+        elif found and found["word"] == "else" and inside:
+            asks, left_out = inside[-1]
+            inside[-1] = (asks, asks and not left_out)
+        elif found and found["word"] == "endif" and inside:
+            inside.pop()
+        lines.append("" if any(left_out for _, left_out in inside) else line)
+    return "\n".join(lines)
+
+
 def translated(text: str, name: str, kernels: Sequence[str]) -> str:
     """C++ that g++ compiles, line by line what the CUDA text is.
 
     Raises:
         Unemulated: it uses what is not there on a processor.
     """
+    active = _active(text)
     for pattern, what in ((INCLUDED, "a header for devices only"), (ASSEMBLY, "inline PTX")):
-        if found := pattern.search(text):
+        if found := pattern.search(active):
             line = text.count("\n", 0, found.end()) + 1
             raise Unemulated(f"{name}:{line}: {what} cannot be emulated on a processor")
     text = DYNAMIC.sub(r"static \2* const \4 = (\2*)simt_dynamic_memory;", text)

@@ -273,10 +273,10 @@ int simt_run(simt_launch* launch, simt_invoke invoke, const void* kernel, int64_
   } else if (count != launch->count) {
     snprintf(launch->message, sizeof launch->message, "the kernel takes %lld arguments, not %lld",
              (long long)count, (long long)launch->count);
-  } else if (m.static_shared + launch->dynamic_shared > launch->shared_limit) {
+  } else if (launch->dynamic_shared > launch->shared_limit) {
     snprintf(launch->message, sizeof launch->message,
-             "%llu bytes of shared memory for a block, of which the device has %llu",
-             (unsigned long long)(m.static_shared + launch->dynamic_shared),
+             "%llu bytes of dynamic shared memory for a block, of which the device has %llu",
+             (unsigned long long)launch->dynamic_shared,
              (unsigned long long)launch->shared_limit);
   }
   if (launch->message[0]) return 1;

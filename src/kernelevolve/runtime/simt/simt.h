@@ -32,6 +32,7 @@ using std::min;
 using std::signbit;
 
 #define __CUDACC_RTC__ 1
+#define SIMT_EMULATED 1
 #define __global__
 #define __device__
 #define __host__

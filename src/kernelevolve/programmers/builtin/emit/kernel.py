@@ -86,6 +86,8 @@ class Setting:
     """Names of inputs that are parameters or buffers of the module, or made of them ahead."""
     label: str = "run"
     """What the functions that Python calls are named after."""
+    packs: bool = True
+    """`prepare()` may pack the weights of products."""
     ahead: Setting | None = None
     """What `prepare()` computes; its outputs are held for forward, in order."""
 
@@ -184,6 +186,8 @@ def _chained(setting: Setting, chain: Chain) -> Chained:
 
 
 def _packs(setting: Setting, step: Step) -> bool:
+    if not setting.packs:
+        return False
     if isinstance(step, Chained):
         return step.packs
     return isinstance(step, Contraction) and schedule_of(setting, step).ahead

@@ -91,7 +91,8 @@ def _fitting(region: MapReduce) -> int:
     return int(2 ** (wanted - 1).bit_length())
 
 
-def _head(name: str, parameters: Sequence[str], threads: int) -> str:
+def signature(name: str, parameters: Sequence[str], threads: int) -> str:
+    """How a kernel begins."""
     return (
         f'extern "C" __global__ void __launch_bounds__({threads})\n'
         f"{name}({', '.join(parameters)}) {{"
@@ -102,7 +103,7 @@ def _indented(lines: Sequence[str]) -> str:
     return "\n".join(f"  {line}" for line in lines)
 
 
-def _decoded(number: str, axes: Sequence[Axis]) -> list[str]:
+def decoded(number: str, axes: Sequence[Axis]) -> list[str]:
     """Statements that take a row-major number apart."""
     lines, rest = [], number
     for at, axis in reversed(list(enumerate(axes))):
@@ -130,7 +131,7 @@ def _map(region: MapReduce, parameters: Sequence[str]) -> Kernel:
         count = numel(tuple(a.size for a in axes)).expr
         lines += [
             f"for (int64_t at = from; at < {count}; at += step) {{",
-            *_decoded("at", axes),
+            *decoded("at", axes),
             *body,
             "}",
         ]
@@ -140,7 +141,7 @@ def _map(region: MapReduce, parameters: Sequence[str]) -> Kernel:
         *printer.scopes[0].lines,
     ]
     every = [numel(tuple(a.size for a in (*region.outer, *p.axes))) for p in region.passes]
-    text = f"{_head(region.name, parameters, MAP_THREADS)}\n{_indented([*head, *lines])}\n}}\n"
+    text = f"{signature(region.name, parameters, MAP_THREADS)}\n{_indented([*head, *lines])}\n}}\n"
     points = max(every, key=lambda size: max(size.values))
     return Kernel(region.name, text, points, MAP_THREADS, (MAP_THREADS, 1))
 
@@ -164,7 +165,7 @@ def _scan(region: Scan, parameters: Sequence[str]) -> Kernel:
         f"const int64_t from = blockIdx.x * (int64_t){MAP_THREADS} + threadIdx.x;",
         f"for (int64_t point = from; point < {points.expr}; "
         f"point += gridDim.x * (int64_t){MAP_THREADS}) {{",
-        *_decoded("point", region.outer),
+        *decoded("point", region.outer),
         *of_point,
         f"{STORAGE[wide]} carry = {START.get(region.kind, '0')};",
         f"for (int64_t {along} = 0; {along} < {length}; {along}++) {{",
@@ -172,7 +173,7 @@ def _scan(region: Scan, parameters: Sequence[str]) -> Kernel:
         "}",
         "}",
     ]
-    text = f"{_head(region.name, parameters, MAP_THREADS)}\n{_indented(lines)}\n}}\n"
+    text = f"{signature(region.name, parameters, MAP_THREADS)}\n{_indented(lines)}\n}}\n"
     return Kernel(region.name, text, points, MAP_THREADS, (MAP_THREADS, 1))
 
 
@@ -216,12 +217,12 @@ class _Shared:
             f"const int64_t points = {points.expr};",
             *before,
             *loop,
-            *_decoded("point", outer),
+            *decoded("point", outer),
             *of_point,
             *(["__syncthreads();  // before the rooms are used again"] if together else []),
             "}",
         ]
-        text = f"{_head(region.name, self.parameters, prod(block))}\n{_indented(lines)}\n}}\n"
+        text = f"{signature(region.name, self.parameters, prod(block))}\n{_indented(lines)}\n}}\n"
         return Kernel(region.name, text, points, each, block)
 
     def _of_point(self, outer: Sequence[Axis]) -> tuple[list[str], list[str], list[str]]:
@@ -300,14 +301,14 @@ class _Shared:
                 f"for (int step = 0; step < {steps}; step++) {{",
                 f"const int64_t at = {index} + step * {self.threads};",
                 f"if (at < {length}) {{",
-                *_decoded("at", p.axes),
+                *decoded("at", p.axes),
                 *body,
                 "}",
                 "}",
             ]
         return [
             f"for (int64_t at = {index}; at < {length}; at += {self.threads}) {{",
-            *_decoded("at", p.axes),
+            *decoded("at", p.axes),
             *body,
             "}",
         ]

@@ -13,8 +13,9 @@ from kernelevolve.programmers.builtin.emit.kernel import (
 )
 from kernelevolve.programmers.builtin.emit.module import Backend, allocated, python
 from kernelevolve.programmers.builtin.emit.simt import MOST_BLOCKS, Kernel, emit, prelude
+from kernelevolve.programmers.builtin.emit.simt_product import emit_product, product_prelude
 from kernelevolve.programmers.builtin.emit.steps import writes
-from kernelevolve.programmers.builtin.ir import MapReduce, Opaque, Scan
+from kernelevolve.programmers.builtin.ir import Contraction, MapReduce, Opaque, Scan
 
 FLAGS = ("-std=c++17",)
 
@@ -28,7 +29,10 @@ def cuda_source(setting: Setting, parts: Sequence[Segment | Opaque]) -> str:
     if not kernels:
         return ""
     dtypes = frozenset(d for own, _ in settings for d in own.dtypes.values())
-    text = [prelude(dtypes, setting.plan.fast_math), *(k.text for k in kernels)]
+    text = [prelude(dtypes, setting.plan.fast_math)]
+    steps = [s for _, p in settings if isinstance(p, Segment) for s in p.steps]
+    text.append(product_prelude([s for s in steps if isinstance(s, Contraction)]))
+    text += [k.text for k in kernels]
     return "\n".join(text)
 
 
@@ -50,9 +54,12 @@ def _kernels(setting: Setting, segment: Segment) -> list[Kernel]:
     sizes = [f"int64_t {s}" for s in setting.symbols]
     found = []
     for step in segment.steps:
-        assert isinstance(step, MapReduce | Scan)
-        parameters = parameters_of(setting, step) + sizes
-        found.append(emit(step, parameters, setting.plan.blocks))
+        assert isinstance(step, MapReduce | Scan | Contraction)
+        parameters, blocks = parameters_of(setting, step) + sizes, setting.plan.blocks
+        if isinstance(step, Contraction):
+            found.append(emit_product(step, parameters, blocks))
+        else:
+            found.append(emit(step, parameters, blocks))
     return found
 
 
@@ -61,7 +68,7 @@ def _launches(setting: Setting, segment: Segment) -> list[str]:
     written = list(dict.fromkeys(b for s in segment.steps for b in writes(s)))
     lines = [allocated(setting, name, near=segment.pointers[0]) for name in written]
     for step, kernel in zip(segment.steps, _kernels(setting, segment), strict=True):
-        assert isinstance(step, MapReduce | Scan)
+        assert isinstance(step, MapReduce | Scan | Contraction)
         blocks = f"-(-({python(kernel.points)}) // {kernel.each})"
         grid = f"max(1, min({blocks}, {MOST_BLOCKS}))"
         given = ", ".join([*arguments_of(step), *setting.symbols])

@@ -3,7 +3,7 @@
 
 struct alignas(2) __nv_bfloat16 {
   unsigned short bits;
-  __nv_bfloat16() = default;
+  constexpr __nv_bfloat16() : bits() {}
   __nv_bfloat16(float x) {
     unsigned wide = __float_as_uint(x);
     bool number = (wide & 0x7fffffff) <= 0x7f800000;
@@ -16,7 +16,7 @@ struct alignas(2) __nv_bfloat16 {
 typedef __nv_bfloat16 nv_bfloat16;
 struct alignas(4) __nv_bfloat162 {
   __nv_bfloat16 x, y;
-  __nv_bfloat162() = default;
+  constexpr __nv_bfloat162() : x(), y() {}
   __nv_bfloat162(__nv_bfloat16 x, __nv_bfloat16 y) : x(x), y(y) {}
 };
 typedef __nv_bfloat162 nv_bfloat162;

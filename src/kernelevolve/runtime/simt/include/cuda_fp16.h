@@ -3,7 +3,7 @@
 
 struct alignas(2) __half {
   _Float16 value;
-  __half() = default;
+  constexpr __half() : value() {}  // constant, so that shared arrays of it need no set-up
   __half(float x) : value(_Float16(x)) {}
   explicit __half(double x) : value(_Float16(x)) {}
   explicit __half(int x) : value(_Float16(x)) {}
@@ -12,7 +12,7 @@ struct alignas(2) __half {
 typedef __half half;
 struct alignas(4) __half2 {
   __half x, y;
-  __half2() = default;
+  constexpr __half2() : x(), y() {}
   __half2(__half x, __half y) : x(x), y(y) {}
 };
 typedef __half2 half2;
