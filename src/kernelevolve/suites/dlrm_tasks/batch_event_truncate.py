@@ -53,7 +53,8 @@ class Model(nn.Module):
 def _place(lengths: Tensor) -> Tensor:
     """Of each event, how many of its user come before it."""
     starts = lengths.cumsum(0) - lengths
-    return torch.arange(int(lengths.sum())) - torch.repeat_interleave(starts, lengths)
+    first = torch.repeat_interleave(starts, lengths)
+    return torch.arange(first.numel(), device=lengths.device) - first
 
 
 def get_inputs(

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 WORKLOADS = {
     "ids1000": {"ids": 1000, "values": 10_000},
     "ids10000": {"ids": 10_000, "values": 50_000},
-    "ids100000": {"ids": 100_000, "values": 500_000},
+    "ids100000": {"ids": 100_000, "values": 200_000},
 }
 HELD_OUT = {"odd": {"ids": 7919, "values": 31_337}, "few_ids": {"ids": 3, "values": 10_001}}
 ACCELERATOR_WORKLOADS = {
@@ -39,7 +39,7 @@ def get_inputs(ids: int = 1000, values: int = 10_000) -> list[Tensor]:
     """Three values of four are in the table."""
     table = torch.randint(1, 40, (ids,)).cumsum(0)
     known = table[torch.randint(0, ids, (values,))]
-    other = torch.randint(0, int(table[-1]) + 40, (values,))
+    other = (torch.rand(values, dtype=torch.float64) * (table[-1] + 40)).long()
     return [torch.where(torch.rand(values) < 0.75, known, other), table]
 
 
