@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 WORKLOADS = {
-    "wide": {"rows": 512, "width": 2048, "dtype": "float32"},
-    "narrow": {"rows": 4096, "width": 256, "dtype": "float32"},
+    "wide": {"rows": 256, "width": 4096, "dtype": "float32"},
+    "square": {"rows": 1024, "width": 1024, "dtype": "float32"},
 }
 HELD_OUT = {"odd": {"rows": 391, "width": 777, "dtype": "float32"}}
 ACCELERATOR_WORKLOADS = {
@@ -36,7 +36,7 @@ class Model(nn.Module):
         return dx.to(x.dtype), (slope * normed).sum(0).to(weight.dtype)
 
 
-def get_inputs(rows: int = 512, width: int = 2048, dtype: str = "float32") -> list[Tensor]:
+def get_inputs(rows: int = 256, width: int = 4096, dtype: str = "float32") -> list[Tensor]:
     made = [torch.randn(rows, width), 1 + torch.randn(width) / 4, torch.randn(rows, width)]
     return [tensor.to(getattr(torch, dtype)) for tensor in made]
 
