@@ -199,3 +199,18 @@ def test_figures_are_over_all_tasks_and_an_uncertain_gain_is_not_counted() -> No
     assert found["geomean"] == {"eager": pytest.approx(4.0), "best": pytest.approx(2.0)}
     third = pytest.approx(1 / 3)
     assert found["fast_p"] == {"1": third, "1.5": third, "2": third}
+
+
+@pytest.mark.slow
+@pytest.mark.long
+@pytest.mark.needs_gxx
+@pytest.mark.needs_sandbox
+@pytest.mark.timeout(300)
+def test_a_case_of_dlrm_is_benched_on_this_processor(tmp_path: Any) -> None:
+    config = RunConfig(nodes=2, confirm=1, eager_only=True, store=str(tmp_path))
+    (row,) = app.bench("dlrm", config, ["rmsnorm_backward"]).rows
+    assert row.correct, row.reason
+    assert row.run is not None
+    assert row.run.startswith("dlrm-rmsnorm_backward-")
+    assert row.speedup_over.keys() == {"eager"}
+    assert app.bench("dlrm", config, ["rmsnorm_backward"]).rows[0].kept

@@ -8,7 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from kernelevolve import app
-from kernelevolve.benching import Row, Standing
+from kernelevolve.benching import FAST, Row, Standing
 from kernelevolve.cli.optimize import announced_interrupt
 from kernelevolve.cli.options import RUN_FLAGS, Settings, examples, with_settings
 from kernelevolve.cli.reply import DONE, FELL_SHORT, INTERRUPTED, STDERR, Reply, shell
@@ -18,6 +18,7 @@ from kernelevolve.reporters.console import Console
 
 SUITE_FLAGS = tuple(f for f in RUN_FLAGS if f not in ("baseline", "inputs", "run"))
 """What a suite is searched with; the rest belongs to one task."""
+COMMON = ("eager", "compile")
 
 
 def register(cli: typer.Typer) -> None:
@@ -68,7 +69,8 @@ def _tell(row: Row) -> None:
 
 
 def _table(found: Standing) -> RenderableType:
-    baselines = sorted({name for row in found.rows for name in row.speedup_over}, reverse=True)
+    measured = {name for row in found.rows for name in row.speedup_over}
+    baselines = sorted(measured, key=lambda name: (name not in COMMON, name != "eager", name))
     table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
     for head in ("task", "over the best baseline", *(f"over {name}" for name in baselines)):
         table.add_column(head, justify="left" if head == "task" else "right", no_wrap=True)
@@ -102,7 +104,7 @@ def _remark(row: Row) -> str:
 
 
 def _figures(found: Standing) -> list[str]:
-    shares = ", ".join(f"{found.fast(p):.0%} above {p:g}x" for p in (1.0, 1.5, 2.0))
+    shares = ", ".join(f"{found.fast(p):.0%} above {p:g}x" for p in FAST)
     lines = [
         f"{found.suite} on {escape(found.target)}: {found.correct} of {len(found.rows)} tasks "
         f"with a confirmed kernel; of all tasks {shares}"
