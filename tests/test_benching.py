@@ -193,6 +193,8 @@ def test_figures_are_over_all_tasks_and_an_uncertain_gain_is_not_counted() -> No
         over = {"eager": eager, "compile": None}
         return Row(task=name, correct=True, speedup=speedup, interval=(low, 9.0), speedup_over=over)
 
+    left = row("d", 2.0, 1.9, 4.0).model_copy(update={"fallback": True})
+    assert not left.faster_than(1)
     rows = (row("a", 4.0, 3.0, 8.0), row("b", 1.0, 0.9, 2.0), Row(task="c", reason="none"))
     found = Standing(suite="tiny", target="cpu:x86_64", rows=rows).dump()
     assert (found["correct"], found["total"]) == (2, 3)

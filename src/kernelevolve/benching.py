@@ -55,8 +55,8 @@ class Row(Record):
     """Why the run ended."""
 
     def faster_than(self, factor: float) -> bool:
-        """Whether the whole interval lies above `factor` times the best baseline."""
-        return self.interval is not None and self.interval[0] > factor
+        """Whether a kernel was written, and its whole interval lies above `factor`."""
+        return self.interval is not None and not self.fallback and self.interval[0] > factor
 
 
 class Standing(Record):
@@ -76,6 +76,11 @@ class Standing(Record):
         """Tasks with a confirmed kernel."""
         return sum(row.correct for row in self.rows)
 
+    @property
+    def fallback(self) -> int:
+        """Those of them that are left to library calls as a whole."""
+        return sum(row.correct and row.fallback for row in self.rows)
+
     def geomean(self, baseline: str | None = None) -> float | None:
         """Over the tasks with a confirmed kernel; without a name, over the best baseline."""
         found = [r.speedup_over.get(baseline) if baseline else r.speedup for r in self.rows]
@@ -93,6 +98,7 @@ class Standing(Record):
             "target": self.target,
             "tasks": [row.model_dump(mode="json") for row in self.rows],
             "correct": self.correct,
+            "fallback": self.fallback,
             "total": len(self.rows),
             "geomean": {"eager": self.geomean("eager"), "best": self.geomean()},
             "fast_p": {f"{factor:g}": self.fast(factor) for factor in FAST},

@@ -105,9 +105,10 @@ def _remark(row: Row) -> str:
 
 def _figures(found: Standing) -> list[str]:
     shares = ", ".join(f"{found.fast(p):.0%} above {p:g}x" for p in FAST)
+    left = f", {found.fallback} of them left to library calls" if found.fallback else ""
     lines = [
         f"{found.suite} on {escape(found.target)}: {found.correct} of {len(found.rows)} tasks "
-        f"with a confirmed kernel; of all tasks {shares}"
+        f"with a confirmed kernel{left}; of all tasks {shares}"
     ]
     means = {"the best baseline": found.geomean(), "eager": found.geomean("eager")}
     told = ", ".join(f"{mean:.2f}x over {name}" for name, mean in means.items() if mean)
