@@ -36,7 +36,7 @@ class Model(nn.Module):
     def __init__(self, inputs: int, outputs: int, taps: int, dtype: str) -> None:
         super().__init__()
         kind = getattr(torch, dtype)
-        self.conv = nn.Conv1d(inputs, outputs, taps, padding=taps // 2, dtype=kind)
+        self.conv = nn.Conv1d(inputs, outputs, taps, padding="same", dtype=kind)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.conv(x)
