@@ -12,7 +12,7 @@ from kernelevolve import app, registry
 from kernelevolve.benching import Row, Standing
 from kernelevolve.config import RunConfig
 from kernelevolve.core.errors import UnknownName, UsageError
-from kernelevolve.core.evaluation import Evaluation, Status
+from kernelevolve.core.evaluation import Evaluation, Stage, Status
 from kernelevolve.core.job import Admission, Finding, Job
 from kernelevolve.testing.journals import TASK, passed, refused
 from tests.search.search_kit import Device, Writer
@@ -101,11 +101,14 @@ def test_every_task_gets_a_run_and_a_row(bench: Any, tmp_path: Any) -> None:
 def test_a_task_that_fails_does_not_stop_the_others(bench: Any, hall: Hall) -> None:
     hall.admits["first"] = lambda: False
     hall.judges["second"] = lambda job: refused(Status.WRONG)
+    hall.judges["third"] = lambda job: (
+        refused(Status.WRONG, job.stage) if job.stage is Stage.CONFIRM else passed(2.0, job.stage)
+    )
     first, second, third = bench().rows
     assert not first.correct
     assert "it raised" in first.reason
     assert second.reason == "no correct kernel in 2 attempts (2 wrong)"
-    assert third.correct
+    assert third.reason.endswith("was not confirmed: wrong, wrong: made up")
 
 
 def test_what_was_finished_is_not_repeated(bench: Any, hall: Hall) -> None:

@@ -236,9 +236,7 @@ def _figures(node: Node, verdict: Evaluation) -> dict[str, object]:
 def _why_none(graph: Graph) -> str:
     refuted = [n for n in graph if n.confirmation is not None and not n.confirmed]
     if refuted:
-        last = refuted[-1]
-        verdict = last.confirmation
-        return f"#{last.number} was not confirmed: {verdict.status if verdict else ''}"
+        return f"#{refuted[-1].number} was not confirmed: {_said(refuted[-1].confirmation)}"
     if graph.stopped_by == "interrupted":
         return f"interrupted after {len(graph)} attempts"
     passing = sum(1 for node in graph if node.score is not None)
@@ -246,3 +244,10 @@ def _why_none(graph: Graph) -> str:
         return f"{passing} of {len(graph)} attempts were correct, none was confirmed"
     statuses = ", ".join(f"{count} {name}" for name, count in sorted(graph.by_status().items()))
     return f"no correct kernel in {len(graph)} attempts ({statuses or 'none was made'})"
+
+
+def _said(verdict: Evaluation | None) -> str:
+    if verdict is None:
+        return ""
+    first = verdict.message.strip().partition("\n")[0]
+    return f"{verdict.status}, {first}" if first else str(verdict.status)

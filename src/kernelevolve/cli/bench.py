@@ -1,5 +1,6 @@
 """`bench`: a whole suite of tasks, one run each, and one table at the end."""
 
+from textwrap import shorten
 from typing import Annotated, Optional
 
 import typer
@@ -19,6 +20,7 @@ from kernelevolve.reporters.console import Console
 SUITE_FLAGS = tuple(f for f in RUN_FLAGS if f not in ("baseline", "inputs", "run"))
 """What a suite is searched with; the rest belongs to one task."""
 COMMON = ("eager", "compile")
+REMARK_WIDTH = 90
 
 
 def register(cli: typer.Typer) -> None:
@@ -96,7 +98,7 @@ def _times(ratio: float | None) -> str:
 
 
 def _remark(row: Row) -> str:
-    said = [row.reason.partition("\n")[0]] if row.reason else []
+    said = [shorten(row.reason, REMARK_WIDTH, placeholder=" …")] if row.reason else []
     said += ["left to library calls"] if row.fallback else []
     said += ["rests on algebra"] if row.algebraic else []
     said += ["from an earlier run"] if row.kept else []
