@@ -1,13 +1,14 @@
 """The composition root: wires the parts of one run, and offers the verbs that front ends share."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from secrets import token_hex
 
 from pydantic import ValidationError
 
-from kernelevolve import cleaning, registry, taskfile, views
+from kernelevolve import benching, cleaning, registry, taskfile, views
+from kernelevolve.benching import Bench, Row, Standing
 from kernelevolve.cleaning import Cleaned
 from kernelevolve.config import RunConfig, data_folder
 from kernelevolve.core.candidate import Candidate, SourceFile
@@ -221,6 +222,42 @@ def redteam(
     with Machine(parts, config, blobs.__getitem__) as machine:
         judged = suite.run(machine.harness, parts.target, config.language, wanted, observe)
         return machine.loop.run(judged)
+
+
+def bench(
+    suite: str,
+    config: RunConfig,
+    only: Collection[str] = (),
+    again: bool = False,
+    reporters: Sequence[Reporter] = (),
+    observe: Callable[[Row], object] = lambda row: None,
+) -> Standing:
+    """Optimise every task of a suite in turn, each as a run of its own.
+
+    Args:
+        suite: registry name.
+        config: of every run; inputs, baseline and the run's name belong to a task, not to a suite.
+        only: names of tasks; all where it is empty.
+        again: repeat what an earlier call with the same settings has finished.
+        reporters: told of every event of every run.
+        observe: called with each task's row.
+
+    Raises:
+        UsageError: suite, task or configuration cannot be used.
+        StoreError: a journal cannot be written.
+    """
+    config = config.model_copy(update={"inputs": None, "baseline": None, "run": None})
+    collection = registry.load("suite", suite)()
+    target = Parts.of(config).timed.target
+    return Bench(
+        suite,
+        target,
+        open_store(config.store),
+        config,
+        again,
+        lambda task, settings: optimize(task, settings, reporters),
+        lambda run, settings: resume(run, settings, reporters),
+    ).run(benching.chosen(suite, collection.tasks(target.vendor), only), observe)
 
 
 def clean(store: str | None, older_than_days: float, everything: bool, dry_run: bool) -> Cleaned:

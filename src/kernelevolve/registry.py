@@ -19,6 +19,7 @@ FAMILIES = {
     "policy": "policies",
     "store": "stores",
     "reporter": "reporters",
+    "suite": "suites",
 }
 """Family, as a message names it, to the folder that holds its plug-ins."""
 

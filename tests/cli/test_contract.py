@@ -280,11 +280,11 @@ def test_an_interrupt_in_the_middle_of_a_print_is_announced_too(
 
     monkeypatch.setattr(optimize.STDERR, "print", busy)
     listening = signal.signal(signal.SIGINT, signal.default_int_handler)
-    with pytest.raises(KeyboardInterrupt), optimize._announced_interrupt():
+    with pytest.raises(KeyboardInterrupt), optimize.announced_interrupt():
         signal.raise_signal(signal.SIGINT)
     assert "press again to leave at once" in capfd.readouterr().err
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    with optimize._announced_interrupt():
+    with optimize.announced_interrupt():
         signal.raise_signal(signal.SIGINT)
     assert capfd.readouterr().err == ""
     signal.signal(signal.SIGINT, listening)

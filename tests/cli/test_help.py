@@ -22,6 +22,7 @@ COMMANDS = {
     "doctor",
     "clean",
     "redteam",
+    "bench",
 }
 
 

@@ -112,6 +112,15 @@ def test_what_is_sorted_is_moved_as_a_whole_and_what_is_shared_not_at_all():
         assert made(name, layout, [content]) is None
 
 
+def test_boundaries_filled_up_with_infinity_stay_as_they_are():
+    (leaf,) = packed([("float32", (2, 4), (4, 1))])
+    tree = {"dict": [["args", {"list": [{"tensor": 0}]}], ["cotangents", {"list": []}]]}
+    layout = Layout(tree, (leaf,))
+    content = np.zeros(layout.nbytes, np.uint8)
+    write(leaf, content, np.array([[-1, 0, 2, np.inf], [1, 3, np.inf, np.inf]]))
+    assert observe(layout, [content])[0].kind == "fixed"
+
+
 @given(st.integers(0, 50))
 def test_offsets_ascend_between_the_same_ends(seed):
     layout, content = offsets()

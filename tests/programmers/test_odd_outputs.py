@@ -73,6 +73,30 @@ def test_inputs_of_odd_shapes(check: Callable[..., Rendered], shape: str) -> Non
     assert not made.fallback
 
 
+@pytest.mark.needs_gxx
+def test_arithmetic_of_truth_values_is_logic(check: Callable[..., Rendered]) -> None:
+    made = check(
+        "class Model(nn.Module):\n    def forward(self, x):\n"
+        "        a, b = x > 0, x < 1\n"
+        "        either, both = torch.maximum(a, b), torch.minimum(a, b)\n"
+        "        return torch.isfinite(x / (x > 0)).sum(1), a * b, (a + b).sum(), either, both\n"
+        "def get_inputs(): return [torch.randn(5, 37)]\n",
+        [{}],
+    )
+    assert not made.fallback
+
+
+@pytest.mark.needs_gxx
+def test_gelu_ends_in_zero_however_far_below(check: Callable[..., Rendered]) -> None:
+    made = check(
+        "class Model(nn.Module):\n    def forward(self, x):\n"
+        "        return F.gelu(x), F.gelu(x / 1e12)\n"
+        "def get_inputs(): return [-1e12 * torch.rand(5, 37) - 1e10]\n",
+        [{}],
+    )
+    assert not made.fallback
+
+
 class Here(Bench):
     """Captures in this process."""
 

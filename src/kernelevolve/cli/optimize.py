@@ -62,7 +62,7 @@ def resume(
 
 
 def _watched(search: Callable[[Console], app.Result], asked: Asked) -> Reply:
-    with Console(STDERR) as console, _announced_interrupt():
+    with Console(STDERR) as console, announced_interrupt():
         result = search(console)
     code = DONE if result.summary["best"] else FELL_SHORT
     if result.summary["stopped_by"] == "interrupted":
@@ -71,7 +71,7 @@ def _watched(search: Callable[[Console], app.Result], asked: Asked) -> Reply:
 
 
 @contextmanager
-def _announced_interrupt() -> Iterator[None]:
+def announced_interrupt() -> Iterator[None]:
     """Says what the first Ctrl-C does; what it does is the application's business.
 
     Where interrupts are ignored, as in a script's background, they stay so.

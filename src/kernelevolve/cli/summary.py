@@ -88,13 +88,13 @@ def _commands(
     rows = []
     if asked.file and best and best["files"]:
         model = _model_first(best["files"])[0]
-        judged = _flags(config, ("threads", "baseline", "inputs"))
+        judged = flags(config, ("threads", "baseline", "inputs"))
         again = shell("kernelevolve", "evaluate", asked.file, model, *judged, "--stage", "confirm")
         rows.append(("measure again", again))
     if asked.file:
-        flags = _flags(config, (*SEARCHED, "baseline", "eager_only", "inputs"))
+        how = flags(config, (*SEARCHED, "baseline", "eager_only", "inputs"))
         seed = ("--seed", str(config.seed))
-        rows.append(("reproduce", shell("kernelevolve", "optimize", asked.file, *flags, *seed)))
+        rows.append(("reproduce", shell("kernelevolve", "optimize", asked.file, *how, *seed)))
     if best:
         rows.append(
             ("export", shell("kernelevolve", "best", run, "-o", f"{found['task']}_kernel", *place))
@@ -115,7 +115,7 @@ def _effort(found: Mapping[str, Any]) -> str:
     )
 
 
-def _flags(config: RunConfig, fields: Sequence[str]) -> list[str]:
+def flags(config: RunConfig, fields: Sequence[str]) -> list[str]:
     """Those fields as flags, where they differ from the defaults."""
     words: list[str] = []
     for field in fields:

@@ -193,5 +193,16 @@ class Reporter(Protocol):
         ...
 
 
+class Suite(Protocol):
+    """A collection of tasks to measure on."""
+
+    def tasks(self, vendor: str) -> Sequence[Task]:
+        """Its tasks, in the order in which they run, at sizes for targets of this vendor.
+
+        Reads files, runs nothing, and is the same at every call. Names are unique.
+        """
+        ...
+
+
 Plugin = type[Any]
 """What the last line of a plug-in's module assigns to `plugin`."""

@@ -34,7 +34,7 @@ class Domain:
 
     kind: Kind
     """`levels` are floats with few values, such as masks; `sorted` are offsets and positions, which
-    must ascend; `fixed` is never changed."""
+    must ascend; `fixed` is never changed, as are boundaries that are filled up with infinity."""
     low: float = -np.inf
     """Least value allowed."""
     high: float = np.inf
@@ -122,7 +122,8 @@ def _domain(leaf: Leaf, contents: Sequence[Array], traits: Traits) -> Domain:
     if leaf.dtype in FLOATS:
         found = _real(seen)
         if found.kind == "real" and _all_sorted(seen):
-            return Domain("sorted")
+            finite = all(np.isfinite(v).all() for v in seen)
+            return Domain("sorted" if finite else "fixed")
         held = tuple(t for t in traits.thresholds if found.holds(t) and _holds(leaf, t))
         return replace(found, thresholds=held)
     low, high = min(int(v.min()) for v in seen), max(int(v.max()) for v in seen)
@@ -149,8 +150,8 @@ def _sorted(values: Array) -> bool:
     """Offsets and boundaries: changing them one by one would make nonsense of them."""
     if values.ndim == 0 or values.shape[-1] <= 2:
         return False
-    steps = np.diff(values)
-    return bool((steps >= 0).all() and (steps > 0).any())
+    earlier, later = values[..., :-1], values[..., 1:]
+    return bool((later >= earlier).all() and (later > earlier).any())
 
 
 def _real(seen: Sequence[Array]) -> Domain:

@@ -20,6 +20,8 @@ UNARY = {
     "bitwise_not": "not", "logical_not": "not",
 }  # fmt: skip
 ARITHMETIC = {"mul": "mul", "maximum": "max", "minimum": "min"}
+BOOLEAN = {"add": "or", "mul": "and", "max": "or", "min": "and"}
+"""What arithmetic is between truth values."""
 COMPARE = {"lt": "lt", "le": "le", "gt": "gt", "ge": "ge", "eq": "eq", "ne": "ne"}
 LOGIC = {"logical_and": "and", "logical_or": "or", "logical_xor": "xor",
          "bitwise_and": "and", "bitwise_or": "or", "bitwise_xor": "xor"}  # fmt: skip
@@ -64,7 +66,9 @@ def _register_maps() -> None:
         RULES[name] = lambda b, t, x, fn=fn: b.map(fn, [b.cast(x, t.dtype)], t.dtype)
     for name, fn in ARITHMETIC.items():
         RULES[name] = lambda b, t, x, y, fn=fn: b.map(
-            fn, [tensor(b, x, t.dtype), tensor(b, y, t.dtype)], t.dtype
+            BOOLEAN[fn] if t.dtype == "bool" else fn,
+            [tensor(b, x, t.dtype), tensor(b, y, t.dtype)],
+            t.dtype,
         )
     for name, fn in COMPARE.items():
         RULES[name] = lambda b, t, x, y, fn=fn: b.map(
@@ -86,6 +90,8 @@ _register_maps()
 @rule("add", "sub")
 def _add(b: Builder, t: Type, x: Any, y: Any, alpha: Any = 1, fn: str = "add") -> Node:
     scaled = tensor(b, y, t.dtype)
+    if t.dtype == "bool" and alpha == 1:
+        return b.map(BOOLEAN[fn], [tensor(b, x, t.dtype), scaled], t.dtype)
     if alpha != 1:
         scaled = b.map("mul", [scaled, tensor(b, alpha, t.dtype)], t.dtype)
     return b.map(fn, [tensor(b, x, t.dtype), scaled], t.dtype)

@@ -132,7 +132,7 @@ template <class V> IN V verf1p(V x) {  // 1 + erf(x) = erfc(-x), from log erfc(|
     t = (t * a - k<V>(1.128380759e+00)) * a + k<V>(1.505347704e-08);
     V n = nearest(t * k<V>(1.4426950408889634)), r = rest(t, n);
     V e = scale2((exp_tail(r) * r + k<V>(1.0)) * r + k<V>(1.0), n);
-    return sel(lt(x, V{}), e, k<V>(2.0) - e);
+    return sel(lt(x, V{}), sel(lt(a, k<V>(6.0)), e, V{}), k<V>(2.0) - e);  // 0: x may be huge
   }
 }
 #define LIBM(name, f, d) template <class V> IN V name(V x) { \

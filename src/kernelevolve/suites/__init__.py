@@ -1,0 +1,1 @@
+"""Collections of tasks to measure on: one file per suite."""
