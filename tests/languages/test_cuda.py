@@ -40,11 +40,13 @@ def built(tmp_path: Path, kernel: str, flags: str = "[]", spec=SPEC):
 
 
 TWICE = """
+#include <cooperative_groups.h>
+#include <cuda_bf16.h>
 #include <cuda_fp16.h>
 extern "C" __global__ void __launch_bounds__(128) k(const float* x, float* out) {
   __shared__ float s[128];
   s[threadIdx.x] = BY * x[threadIdx.x];
-  __syncthreads();
+  cooperative_groups::this_thread_block().sync();
   out[threadIdx.x] = s[threadIdx.x];
 }
 """

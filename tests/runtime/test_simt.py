@@ -145,6 +145,35 @@ extern "C" __global__ void k(const __half* x, __half* out) {
     assert torch.equal(out, x.flip(0))
 
 
+def test_cooperative_groups_of_blocks_and_tiles(launch):
+    text = """
+#include <cooperative_groups.h>
+#include <cooperative_groups/reduce.h>
+namespace cg = cooperative_groups;
+extern "C" __global__ void k(const float* x, float* out) {
+  auto block = cg::this_thread_block();
+  auto half = cg::tiled_partition<16>(block);
+  float v = x[block.thread_rank()];
+  float sum = cg::reduce(half, v, cg::plus<float>());
+  float top = cg::reduce(half, v, cg::greater<float>());
+  for (int by = half.size() / 2; by > 0; by /= 2) v += half.shfl_down(v, by);
+  block.sync();
+  if (half.thread_rank() == 0) {
+    float* mine = out + 4 * half.meta_group_rank();
+    mine[0] = sum, mine[1] = top, mine[2] = v, mine[3] = half.meta_group_size();
+  }
+  unsigned above = half.ballot(x[block.thread_rank()] > 0);
+  if (half.thread_rank() == 0) out[16 + half.meta_group_rank()] = __popc(above);
+}
+"""
+    x, out = torch.arange(64.0) - 20, torch.zeros(20)
+    launch(text, x, out, block=64)
+    parts = x.view(4, 16)
+    wanted = torch.stack([parts.sum(1), parts.amax(1), parts.sum(1), torch.full((4,), 4.0)], 1)
+    assert torch.equal(out[:16].view(4, 4), wanted)
+    assert torch.equal(out[16:], (parts > 0).sum(1).float())
+
+
 def test_text_for_devices_only_may_hold_what_no_processor_has(launch):
     text = kernel(
         "float* out",

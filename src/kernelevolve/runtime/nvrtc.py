@@ -29,7 +29,8 @@ def compile_file(source: str, arch: str, stem: Path, flags: list[str]) -> tuple[
 
     text = Path(source).read_bytes()
     program = asked(nvrtc.nvrtcCreateProgram(text, source.encode(), 0, [], []))
-    headers = [f"-I{folder / 'include'}" for folder in wheels()]
+    folders = [folder / "include" for folder in wheels()]
+    headers = [f"-I{place}" for folder in folders for place in (folder, folder / "cccl")]
     options = [f"--gpu-architecture={arch}", *ALWAYS, "-I.", *headers, *flags]
     done = nvrtc.nvrtcCompileProgram(program, len(options), [o.encode() for o in options])[0]
     log = bytes_of(nvrtc.nvrtcGetProgramLogSize, nvrtc.nvrtcGetProgramLog)

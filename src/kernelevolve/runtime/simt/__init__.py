@@ -4,7 +4,8 @@ One fiber stands for each thread of a block: barriers, shared memory, shuffles, 
 work as on a device, and nothing is fast. Reported are accesses outside of what a kernel was given,
 misaligned ones, shared memory that is read before the block wrote it, and what threads write and
 read with no barrier between. Kernels are plain `extern "C" __global__` functions; textures, tensor
-core instructions, asynchronous copies and inline PTX are not there.
+core instructions, asynchronous copies and inline PTX are not there. Of cooperative groups there
+are blocks and tiles of a warp.
 """
 
 import ctypes
@@ -45,7 +46,7 @@ KERNEL = re.compile(
     r"(?P<extern>\bextern_C\s+)?(?:static\s+|inline\s+)*__global__\s+"
     r"(?:__\w+__\s*(?:\([^)]*\))?\s*)*void\s+(?:__\w+__\s*(?:\([^)]*\))?\s*)*(?P<name>\w+)\s*\("
 )
-INCLUDED = re.compile(r"^\s*#\s*include\s*[<\"](mma|cuda_pipeline|cuda/|cooperative_groups)", re.M)
+INCLUDED = re.compile(r"^\s*#\s*include\s*[<\"](mma|cuda_pipeline|cuda/)", re.M)
 EMULATED = "SIMT_EMULATED"
 """Defined here only: what stands behind `#ifndef SIMT_EMULATED` is for devices."""
 CONDITION = re.compile(r"\s*#\s*(?P<word>ifdef|ifndef|if|else|endif)\b\s*(?P<name>\w+)?")
