@@ -39,6 +39,8 @@ def test_what_cannot_be_timed_cannot_be_searched(tmp_path):
     config = RunConfig(target="nvidia:sm_90", language="cuda", store=str(tmp_path))
     with pytest.raises(UsageError, match="emulated on this machine.*not timed"):
         app.optimize(TASK, config)
+    with pytest.raises(UsageError, match="not timed"):
+        app.redteam(config, [])
     assert not app.runs(str(tmp_path))
 
 

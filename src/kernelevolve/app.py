@@ -218,7 +218,7 @@ def redteam(
         UsageError: the configuration cannot be used.
     """
     config, blobs = config.model_copy(update={"eager_only": True}), dict[str, bytes]()
-    parts = Parts.of(config)
+    parts = Parts.of(config).timed
     with Machine(parts, config, blobs.__getitem__) as machine:
         judged = suite.run(machine.harness, parts.target, config.language, wanted, observe)
         return machine.loop.run(judged)

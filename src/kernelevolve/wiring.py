@@ -58,7 +58,7 @@ class Parts:
         if self.target.fidelity != "measured":
             raise UsageError(
                 f"target {self.target.address} is {self.target.fidelity} on this machine: kernels "
-                "can be verified (kernelevolve evaluate), not timed, and so not optimised"
+                "can be verified there (kernelevolve evaluate), and not timed"
             )
         return self
 
