@@ -269,6 +269,7 @@ HARMLESS_NATIVE = [
     'const char *name = "fork() at /";\n'.replace("const char *name", "constexpr auto name"),
     "typedef _Float16 f16_t;",
     "auto f = [](float x) { return x; };".replace("auto", "constexpr auto"),
+    "__device__ float f() { static __shared__ float room[32]; return room[0]; }",
     'void f() { asm volatile("mma.sync.aligned.m16n8k16.row.col" : "+f"(x)); }',
     "float f(float x) { float y{x}; return y == x ? 1 : 2; }",
 ]  # fmt: skip

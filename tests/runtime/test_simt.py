@@ -213,15 +213,20 @@ FAULTS = {
     "before the start": ("float* out", "out[-2] = 0;", "8 bytes before argument 1"),
     "null": ("float* out, float* none", "none[1] = 0;", "through a null pointer"),
     "far away": ("float* out", "*(float*)0x123450 = 0;", "belongs to no argument"),
+    "misaligned members": (
+        "float* out",
+        "float4 v = ((float4*)(out + 1))[0];\nout[0] = v.x + v.w;",
+        r"^kernel.cu:2: k: accesses 16 bytes at an address that is no multiple of 16",
+    ),
     "misaligned": (
         "float* out",
         "((float4*)(out + 1))->x = 0; *(double*)(out + 1) = 0;",
-        "no multiple of 8",
+        "no multiple of (8|16)",
     ),
     "unwritten": (
         "float* out",
         "__shared__ float s[32];\nout[0] = s[threadIdx.x ^ 1];",
-        "^kernel.cu:3: k: reads shared memory that no thread of the block has written",
+        "^kernel.cu:3: k: reads shared memory that no thread of the block has written yet",
     ),
     "written too late": (
         "float* out",
@@ -233,6 +238,12 @@ FAULTS = {
         "__shared__ float s[64];\ns[threadIdx.x] = 1;\n__syncthreads();\n"
         "if (threadIdx.x < 32) out[0] = s[threadIdx.x + 32];\nelse s[threadIdx.x] = 2;",
         r"^kernel.cu:6: k: writes shared memory that thread \d+ read, with no barrier between",
+    ),
+    "the next round too soon": (
+        "float* out",
+        "static __shared__ float s[64];\nfor (int i = 0; i < 2; i++) {\n"
+        "s[threadIdx.x] = i;\n__syncthreads();\nout[0] = s[63 - threadIdx.x];\n}",
+        "^kernel.cu:(4|6): k: .*no barrier between .*; the other access is at kernel.cu:(4|6)$",
     ),
     "two write": (
         "float* out",

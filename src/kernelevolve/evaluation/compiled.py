@@ -19,7 +19,7 @@ def diagnose(build: Build, spec: TargetSpec) -> Diagnosis | None:
     fill = f"blocks of {threads} threads fill {held.share:.0%} of a multiprocessor"
     sentence = (
         f"compiled for {spec.arch}, not timed: {registers} registers, {spills}, {shared} bytes of "
-        f"shared memory; {fill}{f', bound by {held.limit}' if held.share < 1 else ''}"
+        f"static shared memory; {fill}{f', bound by {held.limit}' if held.share < 1 else ''}"
     )
     return Diagnosis(
         limit="unknown", sentence=sentence, remarks=build.remarks, resources=build.resources

@@ -175,8 +175,10 @@ class Trial:
         return self._confirming or self.job.audit == "high"
 
     def _workloads(self) -> tuple[Workload, ...]:
-        wanted = self.job.task.workloads if self._confirming else self.job.task.shown
-        if self.job.target.fidelity == "measured":
+        measured = self.job.target.fidelity == "measured"
+        everything = self._confirming or not measured
+        wanted = self.job.task.workloads if everything else self.job.task.shown
+        if measured:
             return wanted
         sizes = {w.name: self.context.work(w).bytes_moved for w in wanted}
         least = max(EMULATED_BYTES, min(sizes.values()))

@@ -40,7 +40,7 @@ ENTRY = re.compile(
 )
 SHARED = re.compile(r"(\d+) bytes smem")
 BOUNDS = re.compile(r"\.entry (\w+)\([^)]*\)\s*(?:\.\w+[^{]*?)?\.maxntid (\d+)(?:, (\d+), (\d+))?")
-USUAL = ("ptxas info", "ptxas         .")
+USUAL = re.compile(r"^ptxas (info|        \.)|: In (member )?function |: At global scope")
 USUAL_THREADS = 256
 """Of a block, where a kernel does not bound them."""
 CENSUS = {
@@ -167,7 +167,7 @@ def _emulate(load: Load, spec: TargetSpec, workdir: Path, run: Run) -> None:
 
 def _errors(output: str) -> str:
     """What the compiler complains of, at most a screenful."""
-    lines = [x for x in output.strip().splitlines() if not x.startswith(USUAL)]
+    lines = [x for x in output.strip().splitlines() if not USUAL.search(x)]
     return "\n".join(lines if len(lines) <= 30 else [*lines[:20], "…", *lines[-8:]])
 
 

@@ -12,6 +12,19 @@ from typing import Any
 ALWAYS = ("-std=c++17", "-lineinfo", "--ptxas-options=-v", "-default-device")
 
 
+MATHS = """#pragma once
+#define INFINITY __int_as_float(0x7f800000)
+#define NAN __int_as_float(0x7fffffff)
+"""
+HEADERS = {
+    **{name: f"#include <cuda/std/c{name[:-2]}>\n" for name in ("stdint.h", "limits.h", "float.h")},
+    **{name: f"#include <cuda/std/{name}>\n" for name in ("cstdint", "climits", "cfloat")},
+    "math.h": MATHS,
+    "cmath": MATHS,
+}
+"""Of the standard ones, what kernels use; NVRTC brings none."""
+
+
 def compile_file(source: str, arch: str, stem: Path, flags: list[str]) -> tuple[bool, str]:
     """Whether it compiled, and what the compiler said."""
     from cuda.bindings import nvrtc
@@ -28,10 +41,12 @@ def compile_file(source: str, arch: str, stem: Path, flags: list[str]) -> tuple[
         return buffer
 
     text = Path(source).read_bytes()
-    program = asked(nvrtc.nvrtcCreateProgram(text, source.encode(), 0, [], []))
+    names, headers = zip(*((n.encode(), t.encode()) for n, t in HEADERS.items()), strict=True)
+    made = nvrtc.nvrtcCreateProgram(text, source.encode(), len(names), list(headers), list(names))
+    program = asked(made)
     folders = [folder / "include" for folder in wheels()]
-    headers = [f"-I{place}" for folder in folders for place in (folder, folder / "cccl")]
-    options = [f"--gpu-architecture={arch}", *ALWAYS, "-I.", *headers, *flags]
+    paths = [f"-I{place}" for folder in folders for place in (folder, folder / "cccl")]
+    options = [f"--gpu-architecture={arch}", *ALWAYS, "-I.", *paths, *flags]
     done = nvrtc.nvrtcCompileProgram(program, len(options), [o.encode() for o in options])[0]
     log = bytes_of(nvrtc.nvrtcGetProgramLogSize, nvrtc.nvrtcGetProgramLog)
     fine = done == nvrtc.nvrtcResult.NVRTC_SUCCESS

@@ -242,7 +242,7 @@ def _lasting_name(statement: str, depth: list[str]) -> str | None:
     static = _STATIC.search(text)
     at_namespace = all(kind == "namespace" for kind in depth)
     head = text.partition("=")[0]
-    if not text or not (static or at_namespace) or _constant(head):
+    if not text or not (static or at_namespace) or _constant(head) or "__shared__" in head:
         return None
     if _DECLARES.search(head) or (not static and "(" in head):
         return None

@@ -29,12 +29,13 @@ COMPILE = (
     "-w",
     "-fno-threadsafe-statics",
 )
-HOOKED = ("-fsanitize=thread", "--param=tsan-instrument-func-entry-exit=0")
+HOOKED = ("-fsanitize=thread", "-fsanitize=alignment", "--param=tsan-instrument-func-entry-exit=0")
 RUNTIME_FLAGS = ("-std=gnu++20", "-O2", "-fPIC", "-U_FORTIFY_SOURCE", "-shared", "-ldl")
 DYNAMIC = re.compile(
     r"extern\s+__shared__\s+((?:__align__|alignas)\s*\([^)]*\)\s*)?"
     r"([\w:<>,\s]+?)\s+((?:__align__|alignas)\s*\([^)]*\)\s*)?(\w+)\s*\[\s*\]\s*;"
 )
+STATIC_SHARED = re.compile(r"static\s+__shared__|__shared__\s+static\b")
 GLOBAL = re.compile(r"^(\s*(?:static\s+)?)__device__(?=[^;{}()]*(=[^;]*)?;)", re.MULTILINE)
 IMAGE = (
     'extern "C" __attribute__((visibility("hidden"))) char __ehdr_start[], __bss_start[], _end[];'
@@ -81,6 +82,7 @@ class Launch(ctypes.Structure):
         ("regions", ctypes.c_int64),
         ("region", ctypes.POINTER(Region)),
         ("pc", ctypes.c_uint64),
+        ("other_pc", ctypes.c_uint64),
         ("message", ctypes.c_char * 512),
     )
 
@@ -137,6 +139,7 @@ def translated(text: str, name: str, kernels: Sequence[str]) -> str:
             line = text.count("\n", 0, found.end()) + 1
             raise Unemulated(f"{name}:{line}: {what} cannot be emulated on a processor")
     text = DYNAMIC.sub(r"static \2* const \4 = (\2*)simt_dynamic_memory;", text)
+    text = STATIC_SHARED.sub("__shared__", text)
     text = GLOBAL.sub(r'\1__attribute__((section("simt_global")))', text)
     starts = "".join(
         f'extern "C" int simt_start_{kernel}(simt_launch* launch) '
@@ -202,7 +205,10 @@ def run(
         (Region * len(regions))(*regions),
     )
     if _library(str(built))[f"simt_start_{kernel}"](ctypes.byref(launch)):
-        raise Fault(f"{_line(built, launch.pc)}{kernel}: {launch.message.decode(errors='replace')}")
+        told = f"{_line(built, launch.pc)}{kernel}: {launch.message.decode(errors='replace')}"
+        if other := _line(built, launch.other_pc):
+            told += f"; the other access is at {other.removesuffix(': ')}"
+        raise Fault(told)
 
 
 def _arguments(arguments: Sequence[Any]) -> tuple[list[int], list[float], list[Region]]:

@@ -33,21 +33,32 @@ bool ordered(uint32_t epoch, uint16_t thread, uint16_t operation) {
   return same && operation < m.self->operation;
 }
 
+[[noreturn]] void blame_reader(const Byte& b, void* pc) {
+  m.launch->other_pc = b.read_at;
+  if (b.reader == number(m.self))
+    fail(pc, "writes shared memory that other threads read, with no barrier between");
+  fail(pc, "writes shared memory that thread %d read, with no barrier between", b.reader);
+}
+
 void check_shared(size_t offset, size_t bytes, bool writes, bool atomic, void* pc) {
   uint16_t me = uint16_t(number(m.self));
   for (size_t i = offset; i < offset + bytes; i++) {
     Byte& b = m.shadow[i];
     bool mine = b.written >= m.block_epoch;
-    if (!writes && !mine) fail(pc, "reads shared memory that no thread of the block has written");
-    if (!atomic && mine && !ordered(b.written, b.writer, b.write_operation))
+    if (!writes && !mine)
+      fail(pc, "reads shared memory that no thread of the block has written yet");
+    if (!atomic && mine && !ordered(b.written, b.writer, b.write_operation)) {
+      m.launch->other_pc = b.written_at;
       fail(pc, "%s shared memory that thread %d wrote, with no barrier between",
            writes ? "writes" : "reads", b.writer);
+    }
     if (writes) {
       bool read = b.read >= m.block_epoch && b.read == m.epoch;
       bool fine = ordered(b.read, b.reader, b.read_operation) && !(b.readers & WARPS);
       if (!atomic && read && (!fine || ((b.readers & SEVERAL) && b.read_operation >= m.self->operation)))
-        fail(pc, "writes shared memory that thread %d read, with no barrier between", b.reader);
+        blame_reader(b, pc);
       b.written = m.epoch, b.writer = me, b.write_operation = m.self->operation;
+      b.written_at = offset_of(pc);
       b.readers = 0, b.read = 0;
     } else {
       if (b.read == m.epoch && b.reader != me) {
@@ -57,6 +68,7 @@ void check_shared(size_t offset, size_t bytes, bool writes, bool atomic, void* p
         b.readers = 0;
       }
       b.read = m.epoch, b.reader = me, b.read_operation = m.self->operation;
+      b.read_at = offset_of(pc);
     }
   }
 }

@@ -21,6 +21,7 @@ struct simt_launch {
   const simt_region* region;
   // The first error, if any:
   uint64_t pc;               // where in the kernel's library, as an offset; 0 where unknown
+  uint64_t other_pc;         // of the access that it clashes with, if any
   char message[512];
 };
 

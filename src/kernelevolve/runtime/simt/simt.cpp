@@ -44,6 +44,7 @@ struct Fiber {
 };
 
 struct Byte {           // of shared memory
+  uint32_t written_at, read_at;    // where in the library
   uint32_t written, read;          // epochs; a barrier or a new block begins one
   uint16_t writer, reader;         // threads
   uint16_t write_operation, read_operation;
@@ -83,6 +84,8 @@ void wait(State state, void* pc) {
   m.self->pc = pc;
   if (!setjmp(m.self->at)) leave();
 }
+
+uint32_t offset_of(void* pc) { return uint32_t(static_cast<char*>(pc) - m.image.begin); }
 
 [[noreturn]] void fail(void* pc, const char* format, ...) {
   if (!m.failed) {
@@ -265,7 +268,7 @@ int simt_run(simt_launch* launch, simt_invoke invoke, const void* kernel, int64_
              const simt_image* image) {
   m.launch = launch, m.invoke = invoke, m.kernel = kernel, m.image = *image;
   m.failed = false, m.self = nullptr, m.latest = nullptr;
-  launch->pc = 0, launch->message[0] = 0;
+  launch->pc = launch->other_pc = 0, launch->message[0] = 0;
   m.static_shared = size_t(image->end - image->shared);
   const char* reason = oversized(launch);
   if (reason) {
@@ -319,6 +322,19 @@ int simt_run(simt_launch* launch, simt_invoke invoke, const void* kernel, int64_
 HOOK(1) HOOK(2) HOOK(4) HOOK(8) HOOK(16)
 void __tsan_read_range(void* at, size_t n) { check(at, n, false, false, false, __builtin_return_address(0)); }
 void __tsan_write_range(void* at, size_t n) { check(at, n, true, false, false, __builtin_return_address(0)); }
+// What -fsanitize=alignment calls: structs are taken apart before the hooks above are put in.
+struct Mismatch {
+  const char* file;
+  uint32_t line, column;
+  void* type;
+  unsigned char alignment, kind;  // the alignment as a power of two
+};
+void __ubsan_handle_type_mismatch_v1(Mismatch* told, uintptr_t at) {
+  uintptr_t wanted = uintptr_t(1) << told->alignment;
+  if (m.self && at % wanted)
+    fail(__builtin_return_address(0), "accesses %llu bytes at an address that is no multiple of %llu",
+         (unsigned long long)wanted, (unsigned long long)wanted);
+}
 void __tsan_vptr_read(void*) {}
 void __tsan_vptr_update(void*, void*) {}
 void __tsan_func_entry(void*) {}

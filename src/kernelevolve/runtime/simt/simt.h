@@ -225,6 +225,8 @@ SIMT_ORDERED(int)
 SIMT_ORDERED(unsigned)
 SIMT_ORDERED(unsigned long long)
 SIMT_ORDERED(long long)
+SIMT_ORDERED(unsigned long)  // uint64_t here, which is unsigned long long in NVRTC
+SIMT_ORDERED(long)
 SIMT_ATOMIC(atomicInc, unsigned, old >= v ? 0 : old + 1)
 SIMT_ATOMIC(atomicDec, unsigned, old == 0 || old > v ? v : old - 1)
 
