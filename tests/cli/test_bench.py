@@ -82,7 +82,7 @@ def test_an_interrupted_suite_says_how_to_go_on(k: Any, fake: Any) -> None:
         (["drlm"], "unknown suite 'drlm'; known: dlrm"),
         (["dlrm", "--only", "sofmax"], "unknown case 'sofmax' of suite dlrm; near: softmax"),
         (["dlrm", "--nodes", "0"], "nodes = 0"),
-        (["dlrm", "--target", "nvidia:sm_90", "--language", "cuda"], "not optimised"),
+        (["dlrm", "--target", "nvidia:sm_90", "--language", "cuda"], "not timed"),
         (["dlrm", "--baseline", "mine.py"], "No such option"),
     ],
 )
