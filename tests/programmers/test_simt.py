@@ -17,12 +17,10 @@ from .test_builtin import (
     ALGEBRA,
     ATTENTION,
     COLUMNS,
-    DOUBLE,
     GROUPS,
     HALF,
     IMAGES,
     LOSSES,
-    MIXED,
     NORMS,
     SEEN,
     SMALL,
@@ -36,15 +34,12 @@ TASKS = {
     "softmax": (SOFTMAX, SEEN, UNSEEN, None),
     "norms": (NORMS, SEEN, UNSEEN, None),
     "losses": (LOSSES, SEEN, UNSEEN, None),
-    "groups": (GROUPS, IMAGES, [{"n": 3, "c": 9, "h": 7, "g": 3}], "train"),
-    "groups in eval": (GROUPS, IMAGES, [{"n": 3, "c": 9, "h": 7, "g": 3}], "eval"),
+    "groups": (GROUPS, IMAGES, [{"n": 3, "c": 9, "h": 7, "g": 3}], "eval"),
     "columns": (COLUMNS, CUBES, [{"n": 3, "c": 7, "h": 19}, {"n": 1, "c": 2, "h": 1}], None),
     "attention": (ATTENTION, SMALL, [{"b": 3, "t": 5, "d": 21, "heads": 3}], None),
     "algebra": (ALGEBRA, [{"b": 4, "n": 6, "d": 32, "k": 64}, {"b": 2, "n": 4, "d": 16, "k": 40}],
                 [{"b": 3, "n": 5, "d": 9, "k": 7}], None),
-    "mixed": (MIXED, IMAGES, [{"n": 1, "c": 3, "h": 7}], None),
     "half": (HALF, SEEN, UNSEEN, None),
-    "double": (DOUBLE, SEEN, UNSEEN, None),
 }  # fmt: skip
 
 
@@ -53,7 +48,7 @@ def in_cuda(check):
     return partial(check, language="cuda")
 
 
-QUICK = ("softmax", "losses", "columns", "half")
+QUICK = ("softmax", "columns")
 
 
 @pytest.mark.parametrize(
@@ -72,8 +67,7 @@ def test_kernels_are_right_at_sizes_that_were_never_seen(in_cuda, name):
     [
         Plan(blocks=Blocks(threads=32, rows=8, parts=1), fast_math=True),
         Plan(blocks=Blocks(threads=1024, parts=32), algebra=False),
-        Plan(blocks=Blocks(threads=64, rows=1, parts=4), cuts=(1,)),
-        Plan(blocks=Blocks(threads=128, keep=False)),
+        Plan(blocks=Blocks(threads=64, rows=1, parts=4, keep=False), cuts=(1,)),
     ],
 )
 def test_every_way_to_spread_the_work_is_right(in_cuda, plan):
