@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from kernelevolve.core.candidate import Candidate, SourceFile
+from kernelevolve.evaluation.compiled import diagnose
 from kernelevolve.languages.cuda import Cuda, disassembler, loads_of
 from kernelevolve.runtime import simt
 from kernelevolve.targets.nvidia import Nvidia
@@ -131,3 +132,17 @@ __global__ void third() {}
 template <int N> __global__ void generic() {}
 """
     assert simt.kernels_of(text) == ["first", "second", "third"]
+
+
+def test_of_several_kernels_the_least_occupancy_is_told(tmp_path):
+    text = """
+extern "C" __global__ void __launch_bounds__(1024) k(const float* x, float* out) { *out = *x; }
+extern "C" __global__ void __launch_bounds__(32) wide(float* out) {
+  __shared__ float s[10000];
+  for (int i = threadIdx.x; i < 10000; i += 32) s[i] = i;
+  __syncthreads();
+  out[threadIdx.x] = s[31 - threadIdx.x];
+}
+"""
+    told = diagnose(built(tmp_path, text), SPEC)
+    assert "the least occupancy of its kernels is 8%" in told.sentence

@@ -7,7 +7,7 @@ from kernelevolve.core.target import TargetSpec
 def diagnose(build: Build, spec: TargetSpec) -> Diagnosis | None:
     """Registers, spills, shared memory and what bounds the occupancy; None where none is known.
 
-    The figures are of the kernel that needs most of each, and of blocks of `block_threads`.
+    Of several kernels, each figure is that of the one that needs most, and the occupancy the least.
     """
     found, limits = build.resources, spec.multiprocessor
     if limits is None or "registers" not in found:
@@ -16,10 +16,13 @@ def diagnose(build: Build, spec: TargetSpec) -> Diagnosis | None:
     threads = int(found["block_threads"])
     held = limits.occupancy(threads, registers, shared)
     spills = f"{found['spill_bytes']:.0f} bytes spilled" if found["spill_bytes"] else "no spills"
-    fill = f"blocks of {threads} threads fill {held.share:.0%} of a multiprocessor"
+    share, fill = found["occupancy"], "the least occupancy of its kernels is {:.0%}"
+    if held.share == share:
+        bound = f", bound by {held.limit}" if share < 1 else ""
+        fill = f"blocks of {threads} threads fill {{:.0%}} of a multiprocessor{bound}"
     sentence = (
         f"compiled for {spec.arch}, not timed: {registers} registers, {spills}, {shared} bytes of "
-        f"static shared memory; {fill}{f', bound by {held.limit}' if held.share < 1 else ''}"
+        f"static shared memory; {fill.format(share)}"
     )
     return Diagnosis(
         limit="unknown", sentence=sentence, remarks=build.remarks, resources=build.resources

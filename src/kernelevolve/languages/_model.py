@@ -6,7 +6,7 @@ from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kernelevolve.core.candidate import Candidate
+from kernelevolve.core.candidate import Candidate, SourceFile
 from kernelevolve.core.evaluation import Build
 from kernelevolve.runtime import inline
 
@@ -20,6 +20,14 @@ def write(candidate: Candidate, folder: Path) -> None:
         path = folder / file.path
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(file.text)
+
+
+def example(folder: Path) -> tuple[SourceFile, ...]:
+    """The files of a folder, which end in `.txt` so that nobody takes them for code."""
+    return tuple(
+        SourceFile(path=path.name.removesuffix(".txt"), text=path.read_text())
+        for path in sorted(folder.iterdir())
+    )
 
 
 def calls_of(model: str, name: str) -> list[ast.Call]:

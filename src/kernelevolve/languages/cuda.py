@@ -82,10 +82,7 @@ class Cuda:
 
     def starter(self, task: Task) -> tuple[SourceFile, ...]:
         """A fused `relu(x + y)`, in the form that a candidate has."""
-        return tuple(
-            SourceFile(path=path.name.removesuffix(".txt"), text=path.read_text())
-            for path in sorted(STARTER.iterdir())
-        )
+        return _model.example(STARTER)
 
     def screen(self, candidate: Candidate, task: Task) -> Sequence[Flag]:
         """Constructs that deserve a closer look, in Python and in C++."""
