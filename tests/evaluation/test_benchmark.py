@@ -11,9 +11,16 @@ from kernelevolve.core.evaluation import Build
 from kernelevolve.core.target import Bandwidth, Peaks, TargetSpec
 from kernelevolve.core.task import Workload
 from kernelevolve.evaluation import benchmark, physics
-from kernelevolve.evaluation.benchmark import MAX_CALLS, MIN_US, SPOT_TRIES, TRIES, Plan, Samples
+from kernelevolve.evaluation.benchmark import (
+    BUSY,
+    MAX_CALLS,
+    MIN_US,
+    SPOT_TRIES,
+    TRIES,
+    Plan,
+    Samples,
+)
 from kernelevolve.evaluation.physics import Work
-from kernelevolve.evaluation.session import BUSY
 from kernelevolve.evaluation.stopwatch import Stopwatch
 from kernelevolve.evaluation.window import Window
 
@@ -204,6 +211,7 @@ class Stand:
     busy: object = field(default_factory=lambda: repeat(0.0))
     seen: object = field(default_factory=lambda: repeat(True))
     lenient: bool = False
+    on_device: bool = False
     singly: bool = False
     starts: object = field(default_factory=lambda: repeat(False))
     log: list[tuple] = field(default_factory=list)

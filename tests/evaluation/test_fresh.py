@@ -45,7 +45,7 @@ def test_no_contents_come_twice(softmax):
     seen = set()
     for _ in range(20):
         slots.freshen(slots.secret(), len(slots))
-        seen |= {slots.part(slot).tobytes() for slot in range(len(slots))}
+        seen |= {slots.seen(slot).tobytes() for slot in range(len(slots))}
         assert slots.unchanged()
     assert len(seen) == 20 * 40
 
@@ -57,7 +57,7 @@ def crossed(suite, index):
         slots.freshen(0, len(slots))
     leaf = prepared.inputs.leaves[index]
     sets = np.stack([read(leaf, content) for content in prepared.contents])
-    return np.stack([read(leaf, slots.part(slot)) for slot in range(len(slots))]), sets
+    return np.stack([read(leaf, slots.seen(slot)) for slot in range(len(slots))]), sets
 
 
 def test_every_float_of_a_small_tensor_is_new_and_lies_between_two_sets(softmax):
@@ -75,7 +75,7 @@ def test_a_single_float_never_comes_again(suite_of):
     seen = set()
     for _ in range(20):
         slots.freshen(0, len(slots))
-        seen |= {float(read(leaf, slots.part(slot))) for slot in range(len(slots))}
+        seen |= {float(read(leaf, slots.seen(slot))) for slot in range(len(slots))}
     assert len(seen) == 20 * len(slots)
 
 
@@ -141,24 +141,24 @@ def test_integers_stay_those_of_one_set_where_the_reference_does_not_take_others
 def test_what_no_probe_alters_is_crossed_all_the_same(suite_of, given):
     text = TASK.format(arguments="self, x", body="torch.sin(x)", inputs=given)
     slots = slots_of(suite_of(text))
-    before = slots.part(0).copy()
+    before = slots.seen(0).copy()
     slots.freshen(0, len(slots))
-    assert (slots.part(0) != before).any()
+    assert (slots.seen(0) != before).any()
 
 
 def test_every_row_changes_each_time(softmax):
     slots, leaf = slots_of(softmax), softmax.bench.prepared.inputs.leaves[0]
     slots.freshen(0, len(slots))
-    before = read(leaf, slots.part(0))
+    before = read(leaf, slots.seen(0))
     for _ in range(4):
         slots.freshen(0, len(slots))
-    assert (read(leaf, slots.part(0)) != before).any(1).all()
+    assert (read(leaf, slots.seen(0)) != before).any(1).all()
 
 
 def test_inputs_that_were_changed_are_noticed(softmax):
     slots = slots_of(softmax)
     slots.freshen(0, 1)
-    slots.part(0)[5] ^= 1
+    slots.seen(0)[5] ^= 1
     assert not slots.unchanged([0])
     slots.fill([0])
     assert slots.unchanged([0])
@@ -204,7 +204,7 @@ def test_integers_are_crossed_where_there_is_nothing_else(suite_of):
     )
     slots, prepared = slots_of(suite), suite.bench.prepared
     slots.freshen(0, 3)
-    x, y = (read(leaf, slots.part(0)) for leaf in prepared.inputs.leaves)
+    x, y = (read(leaf, slots.seen(0)) for leaf in prepared.inputs.leaves)
     pairs = [
         {*zip(*(read(leaf, c) for leaf in prepared.inputs.leaves), range(64), strict=True)}
         for c in prepared.contents

@@ -1,6 +1,7 @@
 """What a session takes off a window."""
 
-from kernelevolve.evaluation.session import OVERHEAD_LIMIT, Session
+from kernelevolve.evaluation.calls import OVERHEAD_LIMIT
+from kernelevolve.evaluation.session import Session
 from kernelevolve.evaluation.window import Timed
 
 

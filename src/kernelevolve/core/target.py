@@ -128,6 +128,11 @@ class TargetSpec(Record):
         return f"{self.vendor}:{self.arch}{index}"
 
     @property
+    def accelerated(self) -> bool:
+        """Whether kernels run on a GPU of this machine."""
+        return self.multiprocessor is not None and self.fidelity == "measured"
+
+    @property
     def threads(self) -> int:
         """Threads that a kernel may use: one per core of the lane."""
         return max(1, len(self.cores))

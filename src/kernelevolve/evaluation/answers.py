@@ -53,7 +53,8 @@ class Answers:
 
     def attach(self, ring: Block, inputs: Layout, count: int) -> None:
         """Use the slots of this block from now on."""
-        self.ask("attach", [ring.fd], layout=inputs.dump(), count=count)
+        given = {"layout": inputs.dump(), "count": count, "device_bytes": ring.device_bytes}
+        self.ask("attach", [ring.shared], **given)
 
     def state(self) -> tuple[Layout, int]:
         """Constructor arguments and state of the reference, as a sealed descriptor."""

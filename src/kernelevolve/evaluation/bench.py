@@ -95,7 +95,7 @@ class Bench:
     def attach(self) -> None:
         """Give the reference its one slot."""
         if self._slot is None:
-            self._slot = Block(self.prepared.inputs.nbytes)
+            self._slot = self.prepared.room(self.prepared.inputs.nbytes)
         assert self._answers is not None
         self._answers.attach(self._slot, self.prepared.inputs, 1)
 
@@ -139,7 +139,7 @@ class Bench:
     def _place(self, content: Array) -> None:
         self.answers()
         assert self._slot is not None
-        self._slot.part(0, self.prepared.inputs.nbytes)[:] = content
+        self._slot.put(0, content)
 
     def probe(
         self, plan: Plan, made: Array, natural: Sequence[Reference], random: np.random.Generator
@@ -190,7 +190,7 @@ class Bench:
         """Inputs behind the reference's call on them, and behind the oracle's if there is one."""
         self.native(content)
         assert self._slot is not None
-        after = self._slot.part(0, self.prepared.inputs.nbytes).copy()
+        after = self._slot.seen(0, self.prepared.inputs.nbytes).copy()
         if self.prepared.oracle != "float64":
             return after, []
         self._place(content)

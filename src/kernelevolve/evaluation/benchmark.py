@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 from random import Random
 from statistics import median
@@ -11,10 +11,12 @@ import numpy as np
 
 from kernelevolve.core.evaluation import Timing
 from kernelevolve.evaluation.layout import Array
-from kernelevolve.evaluation.session import BUSY, Session
+from kernelevolve.evaluation.session import Session
 from kernelevolve.evaluation.window import Window
 
 RESAMPLES = 400
+BUSY = 0.02  # of a window in which something else had the core: more spoils its figures
+DEVICE_WINDOW_US = 5000.0
 MAX_CALLS = 5000
 MOST_OF_WINDOW = 1.25
 MIN_US = 0.01
@@ -40,6 +42,11 @@ class Plan:
     """This much slower than the best baseline: `least` rounds are enough."""
     spots: int = 3
     """Windows of each candidate that are stopped midway, at least."""
+
+    def suited(self, subjects: Mapping[str, Session]) -> "Plan":
+        """On a device windows are longer: to begin and end one takes a third of a millisecond."""
+        on_device = any(session.on_device for session in subjects.values())
+        return replace(self, window_us=DEVICE_WINDOW_US) if on_device else self
 
 
 SEARCH = Plan(window_us=2000.0, rounds=8, budget_seconds=0.5)
@@ -104,8 +111,8 @@ def measure(
         every: subjects measured only in every n-th round.
         best_us: the best baseline's time, next to which the first subject may be without hope.
     """
-    every = every or {}
-    guesses = {name: warm_up(s, plan) for name, s in subjects.items()}
+    every, plan = every or {}, plan.suited(subjects)
+    guesses = _guesses(subjects, plan)
     watched = [s for s in subjects.values() if not (s.lenient or s.singly)]
     for session in watched:
         session.starts_threads()
@@ -132,6 +139,15 @@ def measure(
     for session in starting:
         session.time_singly()
     return measure(subjects, plan, every, best_us) if starting else samples
+
+
+def _guesses(subjects: Mapping[str, Session], plan: Plan) -> dict[str, float]:
+    """Times of a call of each when all are warm."""
+    found = {name: warm_up(session, plan) for name, session in subjects.items()}
+    for session in subjects.values():
+        if session.on_device:
+            session.calibrate()
+    return found
 
 
 def measure_steadily(subjects: Mapping[str, Session], plan: Plan) -> Samples:

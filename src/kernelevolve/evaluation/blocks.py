@@ -40,6 +40,30 @@ class Block:
         """One of several equal parts."""
         return self.bytes[index * nbytes : (index + 1) * nbytes]
 
+    def put(self, index: int, content: Array) -> None:
+        """Fill one of several equal parts, for runners to see."""
+        self.part(index, content.nbytes)[:] = content
+        self.publish(index, content.nbytes)
+
+    def seen(self, index: int, nbytes: int) -> Array:
+        """One of several equal parts as runners left it."""
+        self.fetch(index, nbytes)
+        return self.part(index, nbytes)
+
+    device_bytes: int = 0
+    """Of the memory on a device that runners map instead; 0 where they map this one."""
+
+    @property
+    def shared(self) -> int:
+        """The descriptor of the memory that runners map."""
+        return self.fd
+
+    def publish(self, index: int, nbytes: int) -> None:
+        """Let runners see what was written to a part: they share this memory."""
+
+    def fetch(self, index: int, nbytes: int) -> None:
+        """See what runners wrote to a part: this memory is theirs."""
+
     def close(self) -> None:
         """Forget it; runners that mapped it keep their view."""
         os.close(self.fd)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 from statistics import median
+from typing import Any
 
 from kernelevolve.core.job import Finding, Limits
 from kernelevolve.core.target import TargetSpec
@@ -15,6 +16,9 @@ from kernelevolve.evaluation import benchmark
 from kernelevolve.evaluation.answers import REFERENCE_SECONDS
 from kernelevolve.evaluation.bench import Bench
 from kernelevolve.evaluation.benchmark import Plan
+from kernelevolve.evaluation.device import Device
+from kernelevolve.evaluation.device_session import session_for
+from kernelevolve.evaluation.device_slots import DeviceRing
 from kernelevolve.evaluation.physics import Work
 from kernelevolve.evaluation.pool import SEEDS, Preparation, Prepared, Refused
 from kernelevolve.evaluation.probes import KEPT_BYTES, Suite
@@ -53,6 +57,8 @@ class Context:
     seed: str
     """Secret; inputs, parameters and probes follow from it."""
     perturb: bool = True
+    device: Device | None = None
+    """What the task's kernels run on, if that is not a processor."""
     findings: list[Finding] = field(default_factory=list)
     works: dict[str, Work] = field(default_factory=dict)
     rooms: dict[str, Room] = field(default_factory=dict)
@@ -137,8 +143,9 @@ class Context:
             room = self.rooms[name] = self._room(workload)
             random = Random(f"{self.seed}/{self.perturb}/{name}")
             made = Preparation(
-                runner, self.task, workload, random, room.slots, self.perturb, room.float64
-            ).run()
+                runner, self.task, workload, random, room.slots, self.perturb, room.float64,
+                **self._on_device(),
+            ).run()  # fmt: skip
             self.prepared[name] = made
             bench = Bench(
                 made,
@@ -151,6 +158,17 @@ class Context:
             for finding in made.findings:
                 self.find(finding.code, finding.message)
         return self.prepared[name]
+
+    def _on_device(self) -> dict[str, Any]:
+        """How memory for inputs is made, and what it should exceed."""
+        if self.device is None:
+            return {}
+        device, memory = self.device, self.spec.memory
+        return {
+            "room": device.block,
+            "ring": lambda made: DeviceRing(device, made.contents, made.inputs.nbytes, memory),
+            "cache": self.spec.last_level_cache,
+        }
 
     def fixed_parameters(self, workload: Workload) -> list[str]:
         """Float parameters of the reference that are made the same whatever the seed."""
@@ -221,7 +239,7 @@ class Context:
         self._install(kind, runner, prepared)
         random = Random(f"{self.seed}/{kind}/{workload.name}")
         fresh = self.suites[workload.name].fresh
-        session = Session(
+        session = session_for(runner)(
             runner, self.task, prepared, random, COMPILE_SECONDS, *prepared.blocks(), fresh=fresh
         )
         session.attach()

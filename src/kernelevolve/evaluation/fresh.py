@@ -106,14 +106,14 @@ class Crossing:
         chosen = {i for i in chosen if layout.leaves[i].span}
         blends = {i: Blend.of(layout.leaves[i], domains[i], contents) for i in sorted(chosen)}
         leaves = [layout.leaves[i] for i, blend in blends.items() if blend is None]
-        self._blends = [blend for blend in blends.values() if blend is not None]
-        self._fields = [Field(x.offset, x.offset + x.span, ITEM_SIZES[x.dtype]) for x in leaves]
+        self.blends = [blend for blend in blends.values() if blend is not None]
+        self.fields = [Field(x.offset, x.offset + x.span, ITEM_SIZES[x.dtype]) for x in leaves]
         self._contents = contents
 
     @property
     def possible(self) -> bool:
         """Whether anything can be changed."""
-        return bool(self._fields or self._blends) and len(self._contents) > 1
+        return bool(self.fields or self.blends) and len(self._contents) > 1
 
     def blend(self, random: Random, rows: Array, *blocks: Array) -> None:
         """Change `rows` of all of `blocks`, which are alike, in every element of small tensors.
@@ -125,7 +125,7 @@ class Crossing:
         first = generator.integers(0, number, count)
         second = (first + generator.integers(1, number, count)) % number
         shares = generator.uniform(*SHARES, count)
-        for blend in self._blends:
+        for blend in self.blends:
             values = blend.make(first, second, shares)
             for block in blocks:
                 block[rows, blend.begin : blend.end] = values
@@ -134,7 +134,7 @@ class Crossing:
         """Random places for each size of tensor; they are shifted for each content."""
         generator = np.random.default_rng(random.getrandbits(64))
         found: Change = {}
-        for count in {field.count for field in self._fields}:
+        for count in {field.count for field in self.fields}:
             step = max(1, min(max(SHARE, count // MOST), count // 2))
             places = np.cumsum(generator.integers(1, 2 * step, max(1, count // step)))
             found[count] = places % count
@@ -161,7 +161,7 @@ class Crossing:
     ) -> Array:
         """Elements of one set into rows; which of the rows are others than before."""
         moved = np.zeros(len(rows), bool)
-        for field in self._fields:
+        for field in self.fields:
             places = change[field.count] + shifts % field.count
             np.subtract(places, field.count, out=places, where=places >= field.count)
             values = field.of(self._contents[number]).take(places, mode="clip")

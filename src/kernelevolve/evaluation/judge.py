@@ -24,6 +24,7 @@ from kernelevolve.core.task import Task
 from kernelevolve.evaluation import admission, cgroup, heap, sanitize
 from kernelevolve.evaluation.ahead import Ahead
 from kernelevolve.evaluation.context import AUTOTUNED, Context, reference_limits
+from kernelevolve.evaluation.device import Device
 from kernelevolve.evaluation.parent import WarmParent
 from kernelevolve.evaluation.processes import Ended, Failed, Late, Lost, Runner
 from kernelevolve.evaluation.sandbox import Walls
@@ -66,6 +67,7 @@ class Lane:
 
     def __init__(self, setup: LaneSetup) -> None:
         self.setup = setup
+        self.device = Device() if setup.spec.accelerated else None
         self.group = cgroup.Group(setup.limits.processes, setup.limits.memory_bytes)
         self._parents = {name: self._start(name) for name in ("reference", "candidate")}
         self._contexts: dict[str, Context] = {}
@@ -74,14 +76,17 @@ class Lane:
     def _start(self, name: str) -> WarmParent:
         language = f"kernelevolve.languages.{self.setup.language}"
         environment = self.setup.environment | COMPILING
+        bindings = ["cuda.bindings.driver"] if self.device else []
         if name != "reference":
             checks = sanitize.environment() if name == "sanitizing" else {}
             walls = Walls(readable=[Path(self.setup.builds)], ends_itself=True)
-            return WarmParent("candidate", walls, environment | checks, [*PRELOAD, language])
+            preload = [*PRELOAD, *bindings, language]
+            return WarmParent("candidate", walls, environment | checks, preload, self.device)
         walls = Walls(writable=[Path(self.setup.compiled)], everything=True, ends_itself=True)
         cache = {"TORCHINDUCTOR_CACHE_DIR": self.setup.compiled}
-        preload = [*PRELOAD, *(COMPILER if "compile" in self.setup.baselines else ())]
-        return WarmParent("reference", walls, environment | cache, preload)
+        compiler = COMPILER if "compile" in self.setup.baselines else ()
+        preload = [*PRELOAD, *bindings, *compiler]
+        return WarmParent("reference", walls, environment | cache, preload, self.device)
 
     def fork_reference(self) -> Runner:
         """A runner for the task's own code, or for a baseline."""
@@ -133,6 +138,7 @@ class Lane:
             seed=seed,
             perturb=perturb,
             blobs=job.blobs,
+            device=self.device,
         )
         context.renew(seed)
         self._contexts[key] = context

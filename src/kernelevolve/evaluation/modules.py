@@ -125,7 +125,7 @@ def perturb(model: nn.Module, seed: int, randomise: Mapping[str, Sequence[float]
             spread = float(values.std()) if values.numel() > 1 else 0.0
             scale = spread or float(values.abs().mean()) or 1.0
             noise = torch.randn(parameter.shape, generator=generator)
-            parameter.add_((NOISE * scale * noise).to(parameter.dtype))
+            parameter.add_((NOISE * scale * noise).to(parameter))
     buffers = dict(model.named_buffers())
     for name, (low, high) in randomise.items():
         if name not in buffers:
@@ -151,7 +151,7 @@ def train(model: nn.Module, seed: int, far: str) -> None:
         factors *= torch.randint(0, 2, shape, generator=generator) * 2 - 1
         if far == "zeros":
             factors[torch.rand(shape, generator=generator) < ZEROS] = 0.0
-        parameter.mul_(LARGE if far == "large" else factors.to(parameter.dtype))
+        parameter.mul_(LARGE if far == "large" else factors.to(parameter))
 
 
 def real_parameters(model: nn.Module) -> list[nn.Parameter]:
@@ -169,7 +169,7 @@ def small_integers(model: nn.Module, seed: int) -> list[Tensor]:
     """Fill float parameters with -1, 0 and 1; what they held, for `refill`."""
     generator = torch.Generator().manual_seed(seed)
     before = values_of(model)
-    made = [torch.randint(-1, 2, p.shape, generator=generator).to(p.dtype) for p in before]
+    made = [torch.randint(-1, 2, p.shape, generator=generator).to(p) for p in before]
     refill(model, made)
     return before
 
@@ -243,6 +243,10 @@ class Subject:
     before: Any = None
     """Results of the last call and of the one before it, kept for the judge to look at."""
     snapshot: dict[str, Tensor] = field(default_factory=dict)
+    sync: Callable[[], object] = int
+    """Waits until the device has done what it was given; there is nothing to wait for on none."""
+    wake: Callable[[], object] = int
+    """Gives the device the least of work: every window begins with it, empty ones too."""
     mailbox: memoryview = field(default_factory=lambda: EMPTY)
     """The judge's: the count of ended calls, and banks of their outputs' addresses."""
 
@@ -300,6 +304,7 @@ class Subject:
         before = result = None
         with torch.set_grad_enabled(self.backward):
             begun = time.perf_counter()
+            self.wake()
             for number in range(count):
                 latest = call(slots[(start + number) % ring])
                 place = 1 + number % BANKS * bank
@@ -311,6 +316,7 @@ class Subject:
                 before, result = result, latest
                 if held is not None:
                     held.append(latest)
+            self.sync()
             took = time.perf_counter() - begun
         self.before, self.result = before, result
         return took

@@ -10,6 +10,8 @@ from typing import Any
 
 from kernelevolve.core.job import Limits
 from kernelevolve.evaluation import sandbox
+from kernelevolve.evaluation.device import Device
+from kernelevolve.evaluation.device_runner import DeviceRunner
 from kernelevolve.evaluation.processes import START_SECONDS, Lost, Runner, tail
 from kernelevolve.evaluation.sandbox import Walls
 from kernelevolve.evaluation.wire import Channel, Closed, Expired, Malformed, pair
@@ -21,9 +23,15 @@ class WarmParent:
     """A process with torch imported, in its sandbox, from which runners are forked."""
 
     def __init__(
-        self, role: str, walls: Walls, environment: Mapping[str, str], preload: Sequence[str]
+        self,
+        role: str,
+        walls: Walls,
+        environment: Mapping[str, str],
+        preload: Sequence[str],
+        device: Device | None = None,
     ) -> None:
         ours, theirs = pair()
+        self._device = device
         preloads = [f"--preload={name}" for name in preload]
         command = [sys.executable, "-P", "-m", "kernelevolve.evaluation.warm"]
         command += [f"--fd={theirs.fileno()}", f"--role={role}", *preloads]
@@ -79,7 +87,8 @@ class WarmParent:
             "kept": sandbox.python_in_tmp(),
             "cpu_seconds": cpu,
             "watched": watched,
-            "space": space,
+            "space": space and self._device is None,
+            "device": "cuda" if self._device else "",
         }
         control, theirs = pair()
         status, init = pair()
@@ -92,6 +101,8 @@ class WarmParent:
         finally:
             theirs.close()
             init.close()
+        if self._device is not None:
+            return DeviceRunner(control, status, log, isolated=False, device=self._device)
         return Runner(control, status, log, isolated=self.isolated)
 
     def leave(self) -> None:

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from kernelevolve.evaluation.bench import Bench
-from kernelevolve.evaluation.blocks import Block
 from kernelevolve.evaluation.domain import overlaps
 from kernelevolve.evaluation.layout import (
     ITEM_SIZES,
@@ -57,8 +56,8 @@ def make(bench: Bench, plan: Plan, base: int) -> Probe:
     if layout is None:
         raise Skipped("no input can lie so")
     content = placed(prepared.inputs, prepared.contents[base], layout)
-    block = Block(layout.nbytes)
-    block.bytes[: content.nbytes] = content
+    block = prepared.room(layout.nbytes)
+    block.put(0, content)
     answers = bench.answers()
     answers.attach(block, layout, 1)
     try:

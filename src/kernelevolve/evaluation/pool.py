@@ -1,7 +1,7 @@
 """A workload made ready to judge: secret inputs, expected outputs, error budgets. In the judge."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any
@@ -62,7 +62,13 @@ class Prepared:
     findings: list[Finding] = field(default_factory=list)
     left: inplace.Left = inplace.NOTHING
     """What calls leave in inputs that the reference changes."""
-    lent: list[Block] = field(default_factory=list)
+    room: Callable[[int], Block] = Block
+    """Makes memory for inputs, where the target's kernels read them."""
+    ring: Callable[["Prepared"], Any] = lambda prepared: host_ring(prepared)
+    """Makes memory for slots there."""
+    cache: int = 0
+    """Bytes of a device's last cache, which the slots should exceed; 0 on a processor."""
+    lent: list[Any] = field(default_factory=list)
     """Slots and outputs of candidates, one candidate after the other."""
 
     @property
@@ -70,16 +76,14 @@ class Prepared:
         """What calls change is expected for the pool's own sets only."""
         return self.buffers_matter or self.mutates_inputs
 
-    def blocks(self) -> tuple[Block, Block]:
+    def blocks(self) -> tuple[Any, Block]:
         """Memory for slots, with a page behind the last one, and for outputs.
 
         Only what is used of it is taken.
         """
-        wide = min(MOST_SLOTS, WIDE_RING_BYTES // max(1, self.inputs.nbytes))
-        slots = max(len(self.contents), wide)
-        return Block(self.inputs.nbytes * slots + PAGE), Block(self.outputs.nbytes)
+        return self.ring(self), Block(self.outputs.nbytes)
 
-    def lend(self) -> tuple[Block, Block]:
+    def lend(self) -> tuple[Any, Block]:
         """The same, kept for the next candidate; the one before must have ended."""
         if not self.lent:
             self.lent = list(self.blocks())
@@ -89,7 +93,8 @@ class Prepared:
         """A fresh comparison for one candidate."""
         layout = self.outputs if buffers else self.plain
         count = len(layout.leaves)
-        return Verifier(task.tolerance, layout, self.yardsticks[:count], without)
+        device = "cuda" if self.cache else "cpu"
+        return Verifier(task.tolerance, layout, self.yardsticks[:count], without, device)
 
     def loading(self) -> dict[str, Any]:
         """What a runner is told beside the state's descriptor, to make a module."""
@@ -117,6 +122,9 @@ class Preparation:
     slots: int
     perturb: bool
     float64: bool = True
+    room: Callable[[int], Block] = Block
+    ring: Callable[[Prepared], Any] = lambda prepared: host_ring(prepared)
+    cache: int = 0
     findings: list[Finding] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -134,12 +142,11 @@ class Preparation:
         self._ask("reference", seed=state_seed, perturb=self.perturb, mutated=[])
         state, state_fd = self._answers.state()
         inputs, contents = self._inputs()
-        ring = Block(inputs.nbytes * len(contents))
-        for index, content in enumerate(contents):
-            ring.part(index, inputs.nbytes)[:] = content
+        ring = self.room(inputs.nbytes * len(contents))
+        _refill(ring, contents)
         self._answers.attach(ring, inputs, len(contents))
         first = self._answers.native(0)
-        touched = not same(ring.part(0, inputs.nbytes), contents[0])
+        touched = not same(ring.seen(0, inputs.nbytes), contents[0])
         _refill(ring, contents)
         mutated = tuple(self._ask("mutated")["mutated"])
         if not (first.layout.leaves or touched or mutated):
@@ -169,6 +176,7 @@ class Preparation:
             mutated, list(reply["aliases"]), shared(outputs, reply), mutates, buffers_matter,
             self._answers.kind, self.findings,
             left=inplace.left(inputs, contents, after, exact) if mutates else inplace.NOTHING,
+            room=self.room, ring=self.ring, cache=self.cache,
         )  # fmt: skip
 
     def _inputs(self) -> tuple[Layout, list[Array]]:
@@ -229,9 +237,9 @@ class Preparation:
                 )
             last = answer
             found.append(answer.values)
-            part = ring.part(slot, content.nbytes)
+            part = ring.seen(slot, content.nbytes)
             after.append(content if same(part, content) else part.copy())
-            part[:] = content
+            ring.put(slot, content)
         return last.layout, found, last.reply, after
 
     def _check_repeats(
@@ -289,6 +297,12 @@ class Preparation:
                 self._find("outputs-constant", f"every element of output {index} is the same")
 
 
+def host_ring(prepared: Prepared) -> Block:
+    """Slots in memory that the judge shares with runners."""
+    wide = min(MOST_SLOTS, WIDE_RING_BYTES // max(1, prepared.inputs.nbytes))
+    return Block(prepared.inputs.nbytes * max(len(prepared.contents), wide) + PAGE)
+
+
 def _without_buffers(outputs: Layout) -> Layout:
     tree = outputs.tree["list"][0]
     buffers = len(outputs.tree["list"][1]["dict"])
@@ -312,4 +326,4 @@ def _kind(tree: Tree) -> str:
 def _refill(ring: Block, contents: Sequence[Array]) -> None:
     """Inputs as they were before a call changed them."""
     for slot, content in enumerate(contents):
-        ring.part(slot, content.nbytes)[:] = content
+        ring.put(slot, content)

@@ -4,12 +4,13 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 
 from kernelevolve.core.detector import Detector
-from kernelevolve.evaluation.blocks import Block, same
+from kernelevolve.evaluation.blocks import same
+from kernelevolve.evaluation.calls import CHANGED
 from kernelevolve.evaluation.layout import PAGE, Array
 from kernelevolve.evaluation.probe import Probe
 from kernelevolve.evaluation.processes import Failed
 from kernelevolve.evaluation.renewal import SECOND
-from kernelevolve.evaluation.session import CHANGED, Session
+from kernelevolve.evaluation.session import Session
 from kernelevolve.evaluation.verify import Broken, Wrong
 
 BEHIND = {True: (0, 1, 3, 6), False: (0, 1)}
@@ -71,9 +72,9 @@ def verify(session: Session, probe: Probe) -> None:
         session.once(slot)
     behind = session.random.choice(BEHIND[session.comparison.cheap])
     session.runner.stop()
-    slots.part(slot)[:] = probe.content
+    slots.put(slot, probe.content)
     try:
-        _call(session, probe, slot, slots.part(slot), behind)
+        _call(session, probe, slot, lambda: slots.seen(slot), behind)
     finally:
         session.runner.stop()
         slots.fill({slot})
@@ -87,13 +88,13 @@ def _alone(session: Session, probe: Probe) -> None:
         probe.content.nbytes,
     )
     last = len(contents) - 1
-    with closing(Block(nbytes * len(contents) + PAGE)) as block:
+    with closing(session.prepared.room(nbytes * len(contents) + PAGE)) as block:
         for number, content in enumerate(contents):
-            block.part(number, nbytes)[:] = content
+            block.put(number, content)
         session.map_slots(block, probe.inputs, len(contents), keep=kept)
         refused = None
         try:
-            _call(session, probe, kept + last, block.part(last, nbytes), last)
+            _call(session, probe, kept + last, lambda: block.seen(last, nbytes), last)
         except Failed as error:
             refused = error
         session.map_slots(block, probe.inputs, 0, keep=kept)
@@ -101,13 +102,16 @@ def _alone(session: Session, probe: Probe) -> None:
             raise refused
 
 
-def _call(session: Session, probe: Probe, slot: int, memory: Array, behind: int = 0) -> None:
+def _call(
+    session: Session, probe: Probe, slot: int, look: Callable[[], Array], behind: int = 0
+) -> None:
     """Often in a window of several calls, as timed ones are: their length tells nothing."""
     session.probed = probe
     try:
         session.once(slot, behind=behind)
     finally:
         session.probed = None
+    memory = look()
     if session.prepared.mutates_inputs:
         if probe.inputs == session.prepared.inputs:
             left, tolerance = session.prepared.left, session.task.tolerance

@@ -62,11 +62,18 @@ class Runner:
 
     _started: int | None = None
     """The last number that the kernel gave in its namespace."""
+    on_device = False
+    """Whether its kernels run on a device, and not on its processor."""
     _last_word: dict[str, Any] | None = None
     """What its init said of its end, where it was asked for something else."""
 
     def __init__(
-        self, control: socket.socket, status: socket.socket, log: int, *, isolated: bool
+        self,
+        control: socket.socket,
+        status: socket.socket,
+        log: int,
+        *,
+        isolated: bool,
     ) -> None:
         self._channel = Channel(control, cap=4 << 20)
         self._status = Channel(status, cap=4096)
@@ -173,15 +180,23 @@ class Runner:
             midway.begins(begun)
             pause = self._halfway(latest, midway)
         reply = None if self._spin(latest) else self._reply(seconds)
-        ended = self.stop() if still else time.perf_counter()
+        ended = self._ended(seconds, still=still)
         reply = self._reply(seconds) if reply is None else reply
         return ended - begun - pause, replies.seconds(reply, "took")
+
+    def _ended(self, seconds: float, *, still: bool) -> float:
+        """The moment when a window has ended whose answer came; all threads stand if `still`."""
+        return self.stop() if still else time.perf_counter()
+
+    def halt_midway(self) -> float:
+        """Stop in the middle of a window; the moment from which on nothing of it was worked."""
+        return self.stop()
 
     def _halfway(self, latest: float, midway: Midway) -> float:
         """Stop where it is time to, unless the answer comes first; seconds that all stood."""
         if self._spin(latest, midway.reached):
             return 0.0
-        stopped = self.stop()
+        stopped = self.halt_midway()
         midway.look()
         pause = time.perf_counter() - stopped
         self.go_on()
@@ -256,6 +271,14 @@ class Runner:
     def read(self, extents: Sequence[Extent], block: Array) -> bool:
         """Copy memory of the driver's process, best while it stands; False where it cannot."""
         return peek.read(self.driver, extents, block)
+
+    @property
+    def reaches(self) -> bool:
+        """Whether memory that could not be read is still to be handed over."""
+        return False
+
+    def reach_for(self) -> None:
+        """Have the driver hand over memory that could not be read."""
 
     @property
     def watched(self) -> bool:

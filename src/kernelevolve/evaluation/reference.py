@@ -76,8 +76,8 @@ def cast(value: Any, dtype: torch.dtype) -> Any:
 class ReferenceRunner(Runner):
     """Runs the task's own code; its outputs go to the judge only."""
 
-    def __init__(self, channel: Channel) -> None:
-        super().__init__(channel)
+    def __init__(self, channel: Channel, device: str = "cpu") -> None:
+        super().__init__(channel, device)
         self.source: Source | None = None
         self.task: Task | None = None
         self.workloads: dict[str, Workload] = {}
@@ -115,7 +115,9 @@ class ReferenceRunner(Runner):
         modules.set_mode(model, self.task.mode)
         if body["perturb"]:
             modules.perturb(model, body["seed"], self.task.randomise)
+        model = model.to(self.device)
         subject = Subject(model, model, self.task.backward, mutated=tuple(body["mutated"]))
+        subject.sync, subject.wake = self.sync, self.wake
         subject.names = {k: k for k in modules.state_of(model)}
         subject.remember()
         self.subjects[name] = subject
@@ -237,8 +239,9 @@ class ReferenceRunner(Runner):
         subject = self.subjects[name]
         if not subject.backward:
             return {"args": args, "cotangents": []}
-        require_gradients(args)
-        outputs = modules.differentiable(subject.run(*args))
+        there = tree_map(lambda t: t.to(self.device, copy=True), args)
+        require_gradients(there)
+        outputs = modules.differentiable(subject.run(*there))
         subject.restore()
         torch.manual_seed(seed + 1)
         cotangents = [torch.randn(o.shape).to(o.dtype) for o in outputs]
@@ -323,5 +326,5 @@ def _surroundings() -> dict[str, str]:
     }
 
 
-Make = Callable[[Channel], Runner]
+Make = Callable[[Channel, str], Runner]
 MAKERS: dict[str, Make] = {"candidate": Runner, "reference": ReferenceRunner}

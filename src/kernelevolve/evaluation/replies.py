@@ -4,6 +4,7 @@ A hostile runner answers with any JSON that it likes. Whoever reads an answer ca
 first; behind them, an error is the judge's own.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -13,6 +14,7 @@ from kernelevolve.evaluation.wire import Malformed
 Reply = Mapping[str, Any]
 LOADINGS = ("by_name", "by_order", "seeded", "none")
 ADDRESSES = 1 << 64
+HANDLE = re.compile("[0-9a-f]{128}")
 LONGEST = 1e6
 """Seconds; nothing that a runner reports took longer."""
 
@@ -96,6 +98,21 @@ def outcome(reply: Reply) -> dict[str, Any]:
     for leaf, stride in zip(leaves, reply["strides"], strict=True):
         Leaf.parse([leaf.dtype, list(leaf.shape), stride, 0])
     return dict(reply)
+
+
+def handles(reply: Reply) -> dict[str, tuple[int, int]]:
+    """Of allocations on a device: where each begins, and its bytes.
+
+    Raises:
+        Malformed: they are none.
+    """
+    value = reply.get("handles")
+    if not isinstance(value, dict) or len(value) > MAX_LEAVES:
+        raise Malformed("handles must be names with extents")
+    for name, extent in value.items():
+        if not (HANDLE.fullmatch(name) and _is_shape(extent) and len(extent) == 2):
+            raise Malformed(f"not a handle of an allocation: {str(name)[:200]}")
+    return {name: (begin, nbytes) for name, (begin, nbytes) in value.items()}
 
 
 def failure(reply: Reply) -> dict[str, str]:

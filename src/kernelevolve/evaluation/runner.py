@@ -46,8 +46,12 @@ OWN_FRAMES = (str(Path(__file__).parent), "/torch/nn/modules/module.py")
 class Runner:
     """Subjects by workload, and the requests about them."""
 
-    def __init__(self, channel: Channel) -> None:
+    def __init__(self, channel: Channel, device: str = "cpu") -> None:
         self.channel = channel
+        self.device = torch.device(device)
+        self.touched = torch.zeros(1, device=self.device) if device != "cpu" else torch.Tensor()
+        self.mapped: dict[str, list[tuple[int, Any]]] = {}
+        """Of each workload: memory on the device, and how many slots lie in it."""
         self.subjects: dict[str, Subject] = {}
         self.aside: dict[str, Subject] = {}
         self.makers: dict[str, Callable[[Request, Sequence[int]], Reply]] = {}
@@ -102,11 +106,14 @@ class Runner:
         torch.manual_seed(body["seed"])
         made = modules.construct(model, given["init"])
         modules.set_mode(made, task.mode)
+        made = made.to(self.device)
         begun = time.perf_counter()
         loading, names = modules.load_state(made, given["state"])
         modules.prepare(made)
+        self.sync()
         setup = time.perf_counter() - begun
         subject = Subject(made, made, task.backward, names, tuple(body["mutated"]))
+        subject.sync, subject.wake = self.sync, self.wake
         subject.remember()
         self.subjects[body["workload"]] = subject
         own = {name: list(v.shape) for name, v in modules.state_of(made).items()}
@@ -142,7 +149,7 @@ class Runner:
         for name, tensor in tensors.items():
             every = max(1, -(-tensor.numel() * tensor.element_size() // room))
             chosen = tensor.reshape(-1)[body["first"] % every :: every]
-            data = chosen.contiguous().view(torch.uint8).numpy().tobytes()[:room]
+            data = chosen.contiguous().view(torch.uint8).cpu().numpy().tobytes()[:room]
             memory.buffer[end : end + len(data)] = data
             sizes[name] = len(data)
             end += len(data)
@@ -153,12 +160,13 @@ class Runner:
         layout = Layout.parse(body["layout"])
         subject = self.subjects[body["workload"]]
         kept = subject.slots[: body.get("keep", 0)]
+        subject.slots = kept
+        self._unmap(body["workload"], len(kept))
         if not body["count"]:
-            subject.slots = kept
             return {}
-        memory = Memory.map(fds[0], os.fstat(fds[0]).st_size)
+        memory = self._memory(body, fds[0])
         slots = [memory.read(layout, layout.nbytes * i) for i in range(body["count"])]
-        if body.get("guards"):
+        if body.get("guards") and not body["device_bytes"]:
             places = range(0, layout.nbytes * body["count"], layout.nbytes)
             leaves = layout.leaves
             memory.guard([replace(x, offset=x.offset + p) for p in places for x in leaves])
@@ -166,11 +174,44 @@ class Runner:
             if subject.backward:
                 require_gradients(slot["args"])
         subject.slots = [*kept, *slots]
-        self.memories.append(memory)
+        if not body["device_bytes"]:
+            self.memories.append(memory)
         if "mailbox" in body:
             words = memoryview(Memory.map(fds[1], body["mailbox"]).buffer).cast("Q")
             subject.mailbox = words[: 1 + BANKS * body["outputs"]]
         return {}
+
+    def _memory(self, body: Request, fd: int) -> Memory:
+        """Of slots, where kernels read them."""
+        if not body["device_bytes"]:
+            return Memory.map(fd, os.fstat(fd).st_size)
+        from kernelevolve.evaluation.on_device import DeviceMemory
+
+        memory = DeviceMemory.open(fd, body["device_bytes"])
+        self.mapped.setdefault(body["workload"], []).append((body["count"], memory))
+        return memory
+
+    def _unmap(self, workload: str, keep: int) -> None:
+        """Give up memory on the device that lies behind the first slots."""
+        mapped = self.mapped.get(workload, [])
+        while sum(count for count, _ in mapped) > keep:
+            mapped.pop()[1].close()
+
+    def wake(self) -> None:
+        """Have the device change over to this process."""
+        if self.device.type != "cpu":
+            self.touched.zero_()
+
+    def sync(self) -> None:
+        """Wait until the device has done what it was given."""
+        if self.device.type != "cpu":
+            torch.cuda.synchronize()
+
+    def do_handles(self, body: Request, fds: Sequence[int]) -> Reply:
+        """Allocations on the device that addresses lie in, for the judge to read them."""
+        from kernelevolve.evaluation.on_device import handles
+
+        return {"handles": handles(body["addresses"])}
 
     def do_own(self, body: Request, fds: Sequence[int]) -> Reply:
         """Move the inputs to heap memory that ends where they end, for sanitizers to watch."""
@@ -212,8 +253,12 @@ class Runner:
         subject.before = subject.result = None
         subject.restore()
         gc.collect(0)
-        self.scratch = [torch.full((n,), 0xFF, dtype=torch.uint8) for n in body["poison"]]
+        there = self.device
+        self.scratch = [
+            torch.full((n,), 0xFF, dtype=torch.uint8, device=there) for n in body["poison"]
+        ]
         self.scratch = []
+        self.sync()
         return {}
 
     def do_outcome(self, body: Request, fds: Sequence[int]) -> Reply:
@@ -230,7 +275,7 @@ class Runner:
             "types": [self.kind(t) for t in tensors],
             "devices": [t.device.type for t in tensors],
             "pointers": [modules.address(t) for t in tensors],
-            "aliases": [any(m.holds(t) for m in self.memories) or subject.owns(t) for t in tensors],
+            "aliases": [self._is_given(t) or subject.owns(t) for t in tensors],
         }
         first = body.get("first", len(tensors))
         part = Layout(layout.tree, layout.leaves[:first])
@@ -239,6 +284,10 @@ class Runner:
             memory = Memory.map(fds[0], body["nbytes"]) if once else self._outbox(body, fds[0])
             memory.write(part, tensors[:first])
         return reply
+
+    def _is_given(self, tensor: Tensor) -> bool:
+        mapped = [memory for some in self.mapped.values() for _, memory in some]
+        return any(memory.holds(tensor) for memory in (*self.memories, *mapped))
 
     def kind(self, tensor: Tensor) -> str:
         """`Tensor` for what a candidate may return, else what it is."""
@@ -263,7 +312,7 @@ def failure(error: BaseException) -> dict[str, Any]:
     """What went wrong, for a person: the exception and the frames that are the module's own."""
     text = str(error)
     kind = "unsupported" if isinstance(error, Unsupported) else "exception"
-    if isinstance(error, MemoryError) or "can't allocate memory" in text:
+    if isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in text:
         kind = "memory"
     frames = [
         f"  {Path(f.filename).name}:{f.lineno} in {f.name}: {f.line}"

@@ -165,7 +165,8 @@ def _call(runner: Runner, prepared: Prepared, random: Random, seconds: float) ->
         for slot, content in enumerate(chosen):
             block.part(slot, prepared.inputs.nbytes)[:] = prepared.contents[content]
         layout = prepared.inputs.dump()
-        runner.ask("attach", seconds, [block.fd], workload=name, layout=layout, count=count)
+        given = {"workload": name, "layout": layout, "count": count, "device_bytes": 0}
+        runner.ask("attach", seconds, [block.fd], **given)
         runner.ask("own", seconds, workload=name)
         runner.ask("calls", seconds, workload=name, start=0, count=count)
     finally:

@@ -68,7 +68,7 @@ class Slots:
     def fill(self, slots: Iterable[int] | None = None) -> None:
         """Put the contents where they belong, everywhere or in some slots."""
         for slot in range(len(self)) if slots is None else slots:
-            self.part(slot)[:] = self.values(slot)
+            self._ring.put(slot, self.values(slot))
 
     def widen(self, count: int) -> bool:
         """Use that many slots from now on, as far as there is room; whether these are more."""
@@ -81,7 +81,7 @@ class Slots:
     def unchanged(self, slots: Iterable[int] | None = None) -> bool:
         """Whether the inputs are as they were given."""
         return all(
-            same(self.part(slot), self.values(slot))
+            same(self.seen(slot), self.values(slot))
             for slot in (range(len(self)) if slots is None else slots)
         )
 
@@ -98,6 +98,8 @@ class Slots:
         change = self._crossing.prepare(self._random)
         for rows in (chosen, *[np.array(new, np.intp)] * (AT_FIRST - 1)):
             self._crossing.cross(change, self._random, rows, mine, theirs)
+        for slot in chosen.tolist():
+            self._ring.publish(slot, self._size)
 
     def _rows(self, memory: Array) -> Array:
         return memory[: self._room * self._size].reshape(self._room, self._size)
@@ -107,10 +109,14 @@ class Slots:
         left, given = self._prepared.left, self._prepared.contents
         for slot in slots if left.any else ():
             content = self._contents[slot]
-            if fault := left.fault(content, given[content], self.part(slot), tolerance):
+            if fault := left.fault(content, given[content], self.seen(slot), tolerance):
                 return fault
         return ""
 
-    def part(self, slot: int) -> Array:
-        """A slot's memory."""
-        return self._ring.part(slot, self._size)
+    def seen(self, slot: int) -> Array:
+        """What calls left in a slot."""
+        return self._ring.seen(slot, self._size)
+
+    def put(self, slot: int, content: Array) -> None:
+        """Something else than the pool's contents, for one call."""
+        self._ring.put(slot, content)

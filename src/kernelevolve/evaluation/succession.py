@@ -4,7 +4,6 @@ from dataclasses import replace
 
 from kernelevolve.core.detector import Detector
 from kernelevolve.evaluation.bench import BEYOND, Bench
-from kernelevolve.evaluation.blocks import Block
 from kernelevolve.evaluation.probe import Plan, Probe, Skipped
 from kernelevolve.evaluation.yardstick import measure_yardstick
 
@@ -52,11 +51,11 @@ def make(bench: Bench, plan: Plan, base: int) -> Probe:
     calls, sets = _calls(bench, plan), len(prepared.contents)
     before = [prepared.contents[(base - left) % sets] for left in range(calls - 1, 0, -1)]
     content, answers, nbytes = prepared.contents[base], bench.answers(), prepared.inputs.nbytes
-    block = Block(calls * nbytes)
+    block = prepared.room(calls * nbytes)
     try:
         answers.attach(block, prepared.inputs, calls)
         for number, one in enumerate((*before, content)):
-            block.part(number, nbytes)[:] = one
+            block.put(number, one)
         native = answers.native(0, count=calls).values
         last, wide = calls - 1, prepared.oracle == "float64"
         oracle = answers.oracle(last, behind=last) if wide else native

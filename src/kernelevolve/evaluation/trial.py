@@ -37,6 +37,7 @@ from kernelevolve.evaluation.ahead import Ahead
 from kernelevolve.evaluation.belongings import Belongings
 from kernelevolve.evaluation.census import Watch
 from kernelevolve.evaluation.context import Context
+from kernelevolve.evaluation.device_session import session_for
 from kernelevolve.evaluation.pool import Prepared, Refused
 from kernelevolve.evaluation.probe import Probe
 from kernelevolve.evaluation.probes import Suite
@@ -233,7 +234,7 @@ class Trial:
     def _verify(self, runner: Runner, prepared: Prepared) -> None:
         seed = f"{self.job.seed}/{self.job.candidate.id}/{prepared.workload.name}"
         suite = self.suites[prepared.workload.name]
-        session = Session(
+        session = session_for(runner)(
             runner, self.job.task, prepared, Random(seed), self._seconds,
             *prepared.lend(), self.job.without, suite.fresh, clock=self.clock,
         )  # fmt: skip

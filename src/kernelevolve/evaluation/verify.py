@@ -60,6 +60,8 @@ class Verifier:
     """Of the reference's outputs, row-major."""
     yardsticks: list[Yardstick]
     without: frozenset[Detector] = frozenset()
+    device: str = "cpu"
+    """Where outputs belong."""
     worst: dict[int, Worst] = field(default_factory=dict)
     flags: set[str] = field(default_factory=set)
 
@@ -99,11 +101,11 @@ class Verifier:
                         f"{name} is a {reply['types'][index]}; return plain torch.Tensor",
                     )
                 )
-            if reply["devices"][index] != "cpu":
+            if reply["devices"][index] != self.device:
                 self._object(
                     Broken(
                         Detector.PLAIN_TENSORS,
-                        f"{name} lies on {reply['devices'][index]}; return it on cpu",
+                        f"{name} lies on {reply['devices'][index]}; return it on {self.device}",
                     )
                 )
             if reply["aliases"][index] and not may_alias[index]:

@@ -27,6 +27,8 @@ from kernelevolve.evaluation.confine import confine
 from kernelevolve.evaluation.wire import Channel, Closed, Malformed
 
 NEW_USER, NEW_PID, NEW_MOUNTS, NEW_IPC = 0x10000000, 0x20000000, 0x00020000, 0x08000000
+NEW_NAMESPACES = NEW_USER | NEW_PID | NEW_MOUNTS | NEW_IPC
+"""Of a runner. A GPU's driver refuses processes that are numbered otherwise than it knows them."""
 MS_RDONLY, MS_BIND, MS_REC, MS_PRIVATE, MS_REMOUNT, MS_MOVE = 1, 4096, 16384, 1 << 18, 32, 8192
 MS_NOSUID, MS_NODEV, MS_NOEXEC, MNT_DETACH = 2, 4, 8, 2
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
@@ -103,24 +105,28 @@ def _uncover_proc() -> None:
 def _can_unshare() -> bool:
     pid = os.fork()
     if pid == 0:
-        failed = LIBC.unshare(NEW_USER | NEW_PID | NEW_MOUNTS | NEW_IPC)
+        failed = LIBC.unshare(NEW_NAMESPACES)
         os._exit(1 if failed else 0)
     return os.waitpid(pid, 0)[1] == 0
 
 
 def _fork_init(channel: Channel, role: str, body: dict[str, Any], fds: Sequence[int]) -> None:
-    """Fork a starter, which unshares and forks the init, and ends."""
+    """Fork a starter, which unshares and forks the init, and ends.
+
+    Where the init has no numbers of its own, for a GPU, the starter itself goes on as the init.
+    """
+    numbered = body["isolated"] and not body["device"]
     pid = os.fork()
     if pid == 0:
         channel.close()
         if body["isolated"]:
-            _unshare()
-            if os.fork():
-                os._exit(0)
+            _unshare(NEW_NAMESPACES if numbered else NEW_NAMESPACES & ~NEW_PID)
+        if numbered and os.fork():
+            os._exit(0)
         _init(role, body, fds)
     for fd in fds:
         os.close(fd)
-    if body["isolated"]:
+    if numbered:
         os.waitpid(pid, 0)
     else:
         with suppress(ChildProcessError):
@@ -128,9 +134,9 @@ def _fork_init(channel: Channel, role: str, body: dict[str, Any], fds: Sequence[
                 pass
 
 
-def _unshare() -> None:
+def _unshare(flags: int) -> None:
     uid, gid = os.getuid(), os.getgid()
-    if LIBC.unshare(NEW_USER | NEW_PID | NEW_MOUNTS | NEW_IPC):
+    if LIBC.unshare(flags):
         os._exit(70)
     Path("/proc/self/setgroups").write_text("deny")
     Path("/proc/self/uid_map").write_text(f"{uid} {uid} 1")
@@ -149,7 +155,7 @@ def _init(role: str, body: dict[str, Any], fds: Sequence[int]) -> NoReturn:
         builds = None
         if body["isolated"]:
             builds = _mount(body)
-        else:
+        if os.getpid() != 1:
             os.setsid()
             LIBC.prctl(PR_SET_CHILD_SUBREAPER, 1)
             LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -249,7 +255,8 @@ def _mount(body: dict[str, Any]) -> int | None:
     if hidden:
         Path(hidden).mkdir(parents=True, exist_ok=True)
         _do_mount("tmpfs", hidden, "tmpfs", MS_NOSUID | MS_NODEV, SCRATCH)
-    _do_mount("proc", "/proc", "proc", READ_ONLY | MS_NOEXEC)
+    if os.getpid() == 1:
+        _do_mount("proc", "/proc", "proc", READ_ONLY | MS_NOEXEC)
     return builds
 
 
@@ -290,7 +297,8 @@ def _runner(role: str, body: dict[str, Any], control: int, log: int) -> NoReturn
     if os.getuid():
         _limit(resource.RLIMIT_NPROC, body["limits"]["processes"])
     confine(frozenset((0, 1, 2, control)))
-    MAKERS[role](Channel(socket.socket(fileno=control), takes_fds=True)).serve()
+    channel = Channel(socket.socket(fileno=control), takes_fds=True)
+    MAKERS[role](channel, body["device"] or "cpu").serve()
     os._exit(0)
 
 

@@ -2,7 +2,6 @@
 
 import re
 import shutil
-import sys
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -141,8 +140,8 @@ def loads_of(model: str) -> list[Load]:
 
 def _compile(load: Load, spec: TargetSpec, workdir: Path, run: Run) -> tuple[str, Path]:
     """The compiler's log, and where cubin and PTX lie."""
-    stem = runtime.built_path(workdir, load.source, load.flags).with_suffix("")
-    command = [sys.executable, "-m", nvrtc.__name__, load.source, spec.arch, str(stem), *load.flags]
+    stem = runtime.device_stem(workdir, load.source, load.flags, spec.arch)
+    command = runtime.compile_command(load.source, spec.arch, stem, load.flags)
     done = run(command, workdir, Limits())
     if done.code == 124:
         raise ValueError(f"{load.source}: the compiler ran past its time limit")

@@ -1,18 +1,22 @@
 """Loads CUDA C++ that lies beside a candidate's `model.py` and launches its kernels.
 
-Tensors in host memory are worked on by the emulator (`kernelevolve.runtime.simt`), built ahead by
-content or on first use.
+Tensors on a GPU are worked on there, by what NVRTC compiled for it; those in host memory by the
+emulator (`kernelevolve.runtime.simt`). Either is built ahead by content, or on first use.
 """
 
 import hashlib
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from kernelevolve.runtime import simt
+from kernelevolve.runtime import nvrtc, simt
 from kernelevolve.runtime.cpp import BUILD_FOLDER, is_plain
+
+if TYPE_CHECKING:
+    from kernelevolve.runtime.gpu import DeviceKernel
 
 SOURCES = (".cu", ".cuh", ".h", ".hpp", ".inc")
 SHARED_LIMIT = 48 << 10
@@ -50,6 +54,17 @@ def built_path(folder: Path, source: str, flags: Sequence[str]) -> Path:
     return folder / BUILD_FOLDER / f"{state.hexdigest()[:32]}.so"
 
 
+def device_stem(folder: Path, source: str, flags: Sequence[str], arch: str) -> Path:
+    """Of the `.cubin` and the `.ptx` of `source` for an architecture."""
+    built = built_path(folder, source, flags)
+    return built.with_name(f"{built.stem}-{arch}")
+
+
+def compile_command(source: str, arch: str, stem: Path, flags: Sequence[str]) -> list[str]:
+    """Makes what lies at `device_stem`, in the folder of the source."""
+    return [sys.executable, "-m", nvrtc.__name__, source, arch, str(stem), *flags]
+
+
 def prepare(folder: Path, source: str, flags: Sequence[str], built: Path) -> list[list[str]]:
     """Write what the emulator's compiler reads, and the commands that make `built` of it.
 
@@ -69,12 +84,7 @@ class Kernel:
 
     def __init__(self, folder: Path, source: str, name: str, flags: Sequence[str]) -> None:
         self.name = name
-        self._built = built_path(folder, source, flags)
-        if not self._built.exists():
-            for command in prepare(folder, source, flags, self._built):
-                _compile(command, folder)
-        limit = self._built.with_suffix(".shared")
-        self._limit = int(limit.read_text()) if limit.exists() else SHARED_LIMIT
+        self._source = folder, source, flags
 
     def __getitem__(self, launch: tuple[Any, ...]) -> Callable[..., None]:
         """A launch with `[grid, block]` or `[grid, block, shared_bytes]`."""
@@ -84,12 +94,37 @@ class Kernel:
     def _launch(
         self, grid: list[int], block: list[int], shared: int, arguments: Sequence[Any]
     ) -> None:
-        for argument in arguments:
-            if getattr(argument, "is_cuda", False):
-                raise ValueError(
-                    f"{self.name}: tensors on a GPU are not supported; use host memory"
-                )
-        simt.run(self._built, self.name, grid, block, shared, self._limit, arguments)
+        if any(getattr(argument, "is_cuda", False) for argument in arguments):
+            self._on_device.launch(grid, block, shared, arguments)
+        else:
+            built, limit = self._emulated
+            simt.run(built, self.name, grid, block, shared, limit, arguments)
+
+    @cached_property
+    def _on_device(self) -> "DeviceKernel":
+        """For the current device's architecture."""
+        from torch.cuda import get_device_capability
+
+        from kernelevolve.runtime.gpu import DeviceKernel
+
+        folder, source, flags = self._source
+        arch = "sm_{}{}".format(*get_device_capability())
+        stem = device_stem(folder, source, flags, arch)
+        if not stem.with_suffix(".cubin").exists():
+            stem.parent.mkdir(exist_ok=True)
+            _compile(compile_command(source, arch, stem, flags), folder)
+        return DeviceKernel(stem, self.name)
+
+    @cached_property
+    def _emulated(self) -> tuple[Path, int]:
+        """The emulator's library, and bytes of shared memory that a block may have."""
+        folder, source, flags = self._source
+        built = built_path(folder, source, flags)
+        if not built.exists():
+            for command in prepare(folder, source, flags, built):
+                _compile(command, folder)
+        limit = built.with_suffix(".shared")
+        return built, int(limit.read_text()) if limit.exists() else SHARED_LIMIT
 
 
 def _three(size: Size) -> list[int]:
@@ -102,4 +137,5 @@ def _compile(command: Sequence[str], folder: Path) -> None:
         command, cwd=folder, capture_output=True, text=True, check=False
     )
     if done.returncode:
-        raise OSError(f"g++ could not compile for the emulator:\n{done.stderr[-4000:]}")
+        said = f"{done.stdout}{done.stderr}"[-4000:]
+        raise OSError(f"{Path(command[0]).name} could not compile a kernel:\n{said}")

@@ -4,6 +4,7 @@ Writes STEM.cubin and STEM.ptx, prints the compiler's log, and ends with 1 where
 no GPU and no driver.
 """
 
+import shutil
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -44,7 +45,7 @@ def compile_file(source: str, arch: str, stem: Path, flags: list[str]) -> tuple[
     names, headers = zip(*((n.encode(), t.encode()) for n, t in HEADERS.items()), strict=True)
     made = nvrtc.nvrtcCreateProgram(text, source.encode(), len(names), list(headers), list(names))
     program = asked(made)
-    folders = [folder / "include" for folder in wheels()]
+    folders = [folder / "include" for folder in (*wheels(), *toolkit())]
     paths = [f"-I{place}" for folder in folders for place in (folder, folder / "cccl")]
     options = [f"--gpu-architecture={arch}", *ALWAYS, "-I.", *paths, *flags]
     done = nvrtc.nvrtcCompileProgram(program, len(options), [o.encode() for o in options])[0]
@@ -63,6 +64,12 @@ def wheels() -> list[Path]:
     found = find_spec("nvidia")
     places = (found and found.submodule_search_locations) or ()
     return [Path(place) / "cu13" for place in places]
+
+
+def toolkit() -> list[Path]:
+    """Folder of CUDA's own installation, where its compiler is on the path."""
+    nvcc = shutil.which("nvcc") or shutil.which("/usr/local/cuda/bin/nvcc")
+    return [Path(nvcc).resolve().parents[1]] if nvcc else []
 
 
 if __name__ == "__main__":

@@ -1,0 +1,285 @@
+"""The judge's own hold on a GPU: memory that runners map, and whether anybody works on it.
+
+A context of its own, in which nobody's code runs. The device gives its contexts turns: what is
+asked here takes some microseconds where no other context has work, and as long as a turn, some
+milliseconds, where one has. So the judge sees by its own clock when all work has ended, on whatever
+stream and whatever the runner says (design/0021).
+"""
+
+import os
+import time
+from collections.abc import Mapping, Sequence
+from ctypes import c_uint64, c_void_p
+from functools import cached_property
+from typing import Any, NamedTuple
+
+from kernelevolve.evaluation.blocks import Block
+from kernelevolve.evaluation.layout import Array
+from kernelevolve.evaluation.peek import Extent
+from kernelevolve.evaluation.processes import Lost
+
+QUICK_SECONDS = 80e-6
+"""An answer so quick came from a device that nobody else worked on."""
+REST_SECONDS = 5.0
+TURNS = 3
+"""Answers that may be slow before a window: the first one waits for the device to change over."""
+PROBE_BYTES = 4096
+THREADS = 256
+ELEMENTS = {1: "unsigned char", 2: "unsigned short", 4: "unsigned", 8: "uint2", 16: "uint4"}
+CROSSING = """
+typedef unsigned long long size;
+#define CROSS(name, type) extern "C" __global__ void name( \\
+    const size* places, const size* slots, const size* others, const size* shifts, \\
+    size wanted, size count) { \\
+  size i = blockIdx.x * (size)blockDim.x + threadIdx.x; \\
+  if (i >= wanted) return; \\
+  size at = places[i] + shifts[blockIdx.y]; \\
+  if (at >= count) at -= count; \\
+  ((type*)slots[blockIdx.y])[at] = ((const type*)others[blockIdx.y])[at]; \\
+}
+""" + "".join(f"CROSS(cross{size}, {kind})\n" for size, kind in ELEMENTS.items())
+
+
+class Device:
+    """One GPU, by its number among those that are visible."""
+
+    def __init__(self, index: int = 0) -> None:
+        from cuda.bindings import driver
+
+        self.cuda: Any = driver
+        self.index = index
+        self.call(driver.cuInit(0))
+        self._context = self.call(driver.cuDevicePrimaryCtxRetain(index))
+        self.call(driver.cuCtxSetCurrent(self._context))
+        self._scratch = self.call(driver.cuMemAlloc(PROBE_BYTES))
+        self._arrays: dict[int, tuple[int, int]] = {}
+
+    def call(self, result: tuple[Any, ...]) -> Any:
+        """What a call of the driver gave.
+
+        Raises:
+            Lost: it failed.
+        """
+        code, *values = result
+        if int(code):
+            raise Lost(f"the GPU does not answer the judge: {code.name}")
+        return values[0] if len(values) == 1 else values
+
+    def block(self, nbytes: int) -> "DeviceBlock":
+        """Memory on the device with a copy in the judge's."""
+        return DeviceBlock(self, nbytes)
+
+    def finish(self) -> None:
+        """Wait for what the judge itself asked for."""
+        self.call(self.cuda.cuCtxSynchronize())
+
+    def cross(
+        self,
+        size: int,
+        count: int,
+        places: Array,
+        slots: Array,
+        others: Array,
+        shifts: Array,
+    ) -> None:
+        """Copy elements of `others` to the same places of `slots`, each pair with its own shift.
+
+        Args:
+            size: bytes of an element.
+            count: elements of one tensor.
+            places: uint64, which elements; all are moved on by the pair's shift, round the end.
+            slots: uint64, where each tensor lies that takes elements.
+            others: uint64, where each lies that they are taken from.
+            shifts: uint64, below `count`.
+        """
+        given = [self._given(n, array) for n, array in enumerate((places, slots, others, shifts))]
+        kinds = (c_void_p,) * 4 + (c_uint64,) * 2
+        values = (*given, len(places), count)
+        grid = (-(-len(places) // THREADS), len(slots), 1)
+        kernel = self._crossings[size]
+        launched = self.cuda.cuLaunchKernel(kernel, *grid, THREADS, 1, 1, 0, 0, (values, kinds), 0)
+        self.call(launched)
+
+    def _given(self, number: int, array: Array) -> int:
+        """A copy of the judge's array on the device."""
+        held = self._arrays.get(number)
+        if held is None or held[1] < array.nbytes:
+            if held is not None:
+                self.call(self.cuda.cuMemFree(held[0]))
+            nbytes = max(1 << 16, 2 * array.nbytes)
+            held = self._arrays[number] = int(self.call(self.cuda.cuMemAlloc(nbytes))), nbytes
+        self.call(self.cuda.cuMemcpyHtoD(held[0], array.ctypes.data, array.nbytes))
+        return held[0]
+
+    @cached_property
+    def _crossings(self) -> dict[int, Any]:
+        """Kernels by the size of an element, compiled for this device."""
+        from cuda.bindings import nvrtc
+
+        major, minor = (
+            self.call(self.cuda.cuDeviceGetAttribute(which, self.index))
+            for which in (
+                self.cuda.CUdevice_attribute.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR,
+                self.cuda.CUdevice_attribute.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR,
+            )
+        )
+        program = self.call(nvrtc.nvrtcCreateProgram(CROSSING.encode(), b"cross.cu", 0, [], []))
+        options = [f"--gpu-architecture=sm_{major}{minor}".encode()]
+        self.call(nvrtc.nvrtcCompileProgram(program, len(options), options))
+        cubin = b" " * self.call(nvrtc.nvrtcGetCUBINSize(program))
+        self.call(nvrtc.nvrtcGetCUBIN(program, cubin))
+        module = self.call(self.cuda.cuModuleLoadData(cubin))
+        return {
+            size: self.call(self.cuda.cuModuleGetFunction(module, f"cross{size}".encode()))
+            for size in ELEMENTS
+        }
+
+    def probe(self) -> float:
+        """Seconds that the device takes to answer."""
+        begun = time.perf_counter()
+        self.call(self.cuda.cuMemsetD8Async(self._scratch, 0, PROBE_BYTES, 0))
+        self.call(self.cuda.cuCtxSynchronize())
+        return time.perf_counter() - begun
+
+    def rest(self) -> float | None:
+        """The moment at which nobody worked on it any more; None where it never came."""
+        deadline = time.perf_counter() + REST_SECONDS
+        while (moment := self._asked()) < deadline:
+            if self.probe() < QUICK_SECONDS:
+                return moment
+        return None
+
+    def _asked(self) -> float:
+        self.probe()
+        return time.perf_counter()
+
+    def rests(self) -> bool:
+        """Whether nobody works on it now, and no lines are kept in its cache on purpose."""
+        self.call(self.cuda.cuCtxResetPersistingL2Cache())
+        return any(self.probe() < QUICK_SECONDS for _ in range(TURNS))
+
+
+class Segment(NamedTuple):
+    """A runner's allocation."""
+
+    handle: str
+    base: int
+    nbytes: int
+    here: int
+    """Where it is mapped for the judge."""
+
+
+class Reach:
+    """What the judge can read of one runner's memory on the device."""
+
+    def __init__(self, device: Device) -> None:
+        self._device, self._cuda = device, device.cuda
+        self._segments: dict[int, Segment] = {}
+
+    def learn(self, handles: Mapping[str, tuple[int, int]]) -> None:
+        """Take hold of allocations by their handles; what cannot be had stays out of reach."""
+        for handle, (base, nbytes) in handles.items():
+            known = self._segments.get(base)
+            if known is not None and known.handle == handle:
+                continue
+            if known is not None:
+                self._cuda.cuIpcCloseMemHandle(self._segments.pop(base).here)
+            opened = self._cuda.CUipcMemHandle()
+            opened.reserved = bytes.fromhex(handle)
+            error, here = self._cuda.cuIpcOpenMemHandle(opened, 1)
+            if not int(error):
+                self._segments[base] = Segment(handle, base, nbytes, int(here))
+
+    def place(self, extent: Extent) -> int | None:
+        """Where bytes of the runner are for the judge; None where they are out of reach."""
+        for segment in self._segments.values():
+            past = extent.address - segment.base
+            if 0 <= past <= segment.nbytes - extent.nbytes:
+                return segment.here + past
+        return None
+
+    def read(self, extents: Sequence[Extent], block: Array) -> bool:
+        """Copy the runner's memory into a block; False where some is out of reach."""
+        wanted = [extent for extent in extents if extent.nbytes]
+        places = [self.place(extent) for extent in wanted]
+        if None in places:
+            return False
+        for extent, place in zip(wanted, places, strict=True):
+            target = block.ctypes.data + extent.offset
+            self._device.call(self._cuda.cuMemcpyDtoH(target, place, extent.nbytes))
+        return True
+
+    def close(self) -> None:
+        """Let go of everything."""
+        for segment in self._segments.values():
+            self._cuda.cuIpcCloseMemHandle(segment.here)
+        self._segments.clear()
+
+
+class Shared:
+    """An allocation on the device that other processes can map."""
+
+    def __init__(self, device: Device, nbytes: int) -> None:
+        self._device, cuda = device, device.cuda
+        properties = cuda.CUmemAllocationProp()
+        properties.type = cuda.CUmemAllocationType.CU_MEM_ALLOCATION_TYPE_PINNED
+        properties.location.type = cuda.CUmemLocationType.CU_MEM_LOCATION_TYPE_DEVICE
+        properties.location.id = device.index
+        kind = cuda.CUmemAllocationHandleType.CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR
+        properties.requestedHandleTypes = kind
+        least = cuda.CUmemAllocationGranularity_flags.CU_MEM_ALLOC_GRANULARITY_MINIMUM
+        unit = device.call(cuda.cuMemGetAllocationGranularity(properties, least))
+        self.nbytes = -(-nbytes // unit) * unit
+        self._handle = device.call(cuda.cuMemCreate(self.nbytes, properties, 0))
+        self.fd = int(device.call(cuda.cuMemExportToShareableHandle(self._handle, kind, 0)))
+        self.place = int(device.call(cuda.cuMemAddressReserve(self.nbytes, 0, 0, 0)))
+        device.call(cuda.cuMemMap(self.place, self.nbytes, 0, self._handle, 0))
+        access = cuda.CUmemAccessDesc()
+        access.location = properties.location
+        access.flags = cuda.CUmemAccess_flags.CU_MEM_ACCESS_FLAGS_PROT_READWRITE
+        device.call(cuda.cuMemSetAccess(self.place, self.nbytes, [access], 1))
+
+    def write(self, offset: int, content: Array) -> None:
+        """From the judge's memory."""
+        address, nbytes = content.ctypes.data, content.nbytes
+        self._device.call(self._device.cuda.cuMemcpyHtoD(self.place + offset, address, nbytes))
+
+    def read(self, offset: int, target: Array) -> None:
+        """Into the judge's memory."""
+        address, nbytes = target.ctypes.data, target.nbytes
+        self._device.call(self._device.cuda.cuMemcpyDtoH(address, self.place + offset, nbytes))
+
+    def close(self) -> None:
+        """Give it up; runners that mapped it keep their view."""
+        cuda = self._device.cuda
+        cuda.cuMemUnmap(self.place, self.nbytes)
+        cuda.cuMemAddressFree(self.place, self.nbytes)
+        cuda.cuMemRelease(self._handle)
+        os.close(self.fd)
+
+
+class DeviceBlock(Block):
+    """A block whose runners map memory of the device; what the judge writes is copied there."""
+
+    def __init__(self, device: Device, nbytes: int) -> None:
+        super().__init__(nbytes)
+        self._there = Shared(device, self.nbytes)
+        self.device_bytes = self._there.nbytes
+
+    @property
+    def shared(self) -> int:
+        """The descriptor of the memory that runners map."""
+        return self._there.fd
+
+    def publish(self, index: int, nbytes: int) -> None:
+        """Copy a part to the device."""
+        self._there.write(index * nbytes, self.part(index, nbytes))
+
+    def fetch(self, index: int, nbytes: int) -> None:
+        """Copy a part from the device."""
+        self._there.read(index * nbytes, self.part(index, nbytes))
+
+    def close(self) -> None:
+        """Forget it; runners that mapped it keep their view."""
+        self._there.close()
+        super().close()

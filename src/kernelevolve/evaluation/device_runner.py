@@ -1,0 +1,97 @@
+"""The judge's hold on a runner whose kernels run on a GPU. In the judge."""
+
+import socket
+import time
+from collections.abc import Sequence
+
+from kernelevolve.evaluation import replies
+from kernelevolve.evaluation.device import REST_SECONDS, Device, Reach
+from kernelevolve.evaluation.layout import Array
+from kernelevolve.evaluation.peek import Extent
+from kernelevolve.evaluation.processes import Late, Runner
+from kernelevolve.evaluation.tree import STOP_SECONDS
+
+
+class DeviceRunner(Runner):
+    """Its windows end when the device has no work left, whatever it answers.
+
+    Outputs are read where they lie on the device. An allocation is within reach when the driver has
+    handed it over once, which it is asked for when its memory could not be read.
+    """
+
+    on_device = True
+
+    def __init__(
+        self,
+        control: socket.socket,
+        status: socket.socket,
+        log: int,
+        *,
+        isolated: bool,
+        device: Device,
+    ) -> None:
+        super().__init__(control, status, log, isolated=isolated)
+        self.device = device
+        self._reach = Reach(device)
+        self._wanted: Sequence[int] = ()
+        self._answering = False
+
+    def _meet(self) -> None:
+        super()._meet()
+        self.peeks = bool(self.driver)
+
+    def _ended(self, seconds: float, *, still: bool) -> float:
+        moment = self._rest()
+        if still:
+            self.stop()
+            moment = moment if self.device.rests() else self._rest()
+        return moment
+
+    def _rest(self) -> float:
+        """The moment when nobody worked on the device any more.
+
+        Raises:
+            Late: that never came; the runner is killed.
+        """
+        if (moment := self.device.rest()) is None:
+            self.close()
+            raise Late(REST_SECONDS)
+        return moment
+
+    def halt_midway(self) -> float:
+        """Stop, and wait until the device has worked off what it was given until then."""
+        self.stop()
+        self._answering = True
+        self._rest()
+        return time.perf_counter()
+
+    def go_on(self) -> None:
+        """Undo `stop`."""
+        self._answering = False
+        super().go_on()
+
+    def read(self, extents: Sequence[Extent], block: Array) -> bool:
+        """Copy memory of the device; False where it is out of reach in the middle of an answer."""
+        place = self._reach.place
+        self._wanted = [e.address for e in extents if e.nbytes and place(e) is None]
+        self.reach_for()
+        return self._reach.read(extents, block)
+
+    @property
+    def reaches(self) -> bool:
+        """Whether memory that could not be read is still to be handed over."""
+        return bool(self._wanted)
+
+    def reach_for(self) -> None:
+        """Have the driver hand over memory that could not be read."""
+        if self._answering or not self._wanted:
+            return
+        reply = self.ask("handles", STOP_SECONDS, addresses=list(self._wanted))
+        self._reach.learn(replies.handles(reply))
+        self._wanted = ()
+        self.stop()
+
+    def close(self) -> None:
+        """Kill the whole tree and wait until it is gone."""
+        self._reach.close()
+        super().close()

@@ -1,0 +1,63 @@
+"""One runner on one workload whose calls run on a GPU. In the judge."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from statistics import median
+from typing import ClassVar
+
+from kernelevolve.core.detector import Detector
+from kernelevolve.evaluation.calls import CALIBRATIONS, Calls
+from kernelevolve.evaluation.device_runner import DeviceRunner
+from kernelevolve.evaluation.device_slots import DeviceSlots
+from kernelevolve.evaluation.fresh import Crossing
+from kernelevolve.evaluation.midway import Midway
+from kernelevolve.evaluation.outputs import Seen
+from kernelevolve.evaluation.processes import Runner
+from kernelevolve.evaluation.session import Session
+from kernelevolve.evaluation.verify import Broken, Objection
+from kernelevolve.evaluation.window import Timed
+
+OVERHEAD_LIMIT = 1e-3
+"""Seconds; no device needs more to change from the judge to a runner and back."""
+WORKS_ON = "the device still worked when a window was to begin; leave nothing running behind a call"
+
+
+@dataclass
+class DeviceSession(Session):
+    """Slots lie on the device, and windows begin and end while it has no work."""
+
+    on_device: ClassVar[bool] = True
+
+    def _slots(self, crossing: Crossing | None) -> DeviceSlots:
+        return DeviceSlots(self.prepared, self.ring, self.random, crossing)
+
+    def calibrate(self) -> None:
+        """What an empty window usually costs: to change over from one process to another is long.
+
+        Only a baseline says it, as a candidate could make it seem longer than it is.
+        """
+        if self.lenient:
+            empty = [self._timed(0, 0).took for _ in range(CALIBRATIONS)]
+            Calls.least_overhead = min(OVERHEAD_LIMIT, median(empty))
+
+    def _before_window(self) -> None:
+        """Nothing may work on the device while contents change and before the clock starts."""
+        if not self._does(Detector.OUTSIDE_WORK):
+            return
+        self.runner.stop()
+        assert isinstance(self.runner, DeviceRunner)
+        if not self.runner.device.rests():
+            self.object_to(Broken(Detector.OUTSIDE_WORK, WORKS_ON))
+
+    def _steady(self, midway: Midway, timed: Timed, count: int, done: int) -> bool:
+        """Calls are given to the device ahead of their time: their count has no pace."""
+        return True
+
+    def _misplaced(self, seen: Seen) -> Iterable[Objection]:
+        """Where outputs lie is seen when they are described."""
+        return ()
+
+
+def session_for(runner: Runner) -> type[Session]:
+    """The kind of session that a runner's calls need."""
+    return DeviceSession if runner.on_device else Session

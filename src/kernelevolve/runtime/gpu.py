@@ -1,0 +1,131 @@
+"""Launches kernels of a compiled CUDA file on the GPU where their tensors lie.
+
+Through the driver alone: a launch costs a few microseconds, which is what a small kernel takes.
+"""
+
+import ctypes
+import re
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import torch
+from cuda.bindings import driver
+
+ENTRY = r"\.entry {name}\((?P<parameters>[^)]*)\)"
+PARAMETER = re.compile(r"\.param\s+(?:\.align\s+\d+\s+)?\.(?P<type>\w+)[^,\[]*(?P<many>\[\d+\])?")
+TYPES: dict[str, Any] = {
+    **{f"{kind}8": ctypes.c_uint8 for kind in "usb"},
+    **{f"{kind}16": ctypes.c_uint16 for kind in "usb"},
+    **{f"{kind}32": ctypes.c_uint32 for kind in "usb"},
+    **{f"{kind}64": ctypes.c_uint64 for kind in "usb"},
+    "f32": ctypes.c_float,
+    "f64": ctypes.c_double,
+}
+"""Of a parameter, by what PTX calls it."""
+STATIC_SHARED = 48 << 10
+"""Bytes of shared memory that a block may have without asking for more."""
+
+
+class DeviceKernel:
+    """One kernel of a cubin, for whatever device is current when it is launched.
+
+    Args:
+        stem: of the `.cubin` and of the `.ptx`, which tells the types of its parameters.
+        name: of the kernel.
+
+    Raises:
+        RuntimeError: the driver refuses the cubin; its architecture may be another one.
+    """
+
+    def __init__(self, stem: Path, name: str) -> None:
+        self.name = name
+        library = _library(str(stem.with_suffix(".cubin")))
+        self._kernel = _done(name, driver.cuLibraryGetKernel(library, name.encode()))
+        self._values = [made() for made in _types(stem.with_suffix(".ptx").read_text(), name)]
+        addresses = [ctypes.addressof(value) for value in self._values]
+        self._pointers = (ctypes.c_void_p * max(1, len(addresses)))(*addresses)
+        self._address = ctypes.addressof(self._pointers)
+        self._allowed = STATIC_SHARED
+        self._lock = Lock()
+
+    def launch(
+        self, grid: Sequence[int], block: Sequence[int], shared: int, arguments: Sequence[Any]
+    ) -> None:
+        """On the current stream of the device where the first tensor lies.
+
+        Raises:
+            TypeError: there are more or fewer arguments than parameters.
+            RuntimeError: the driver refuses the launch.
+        """
+        if len(arguments) != len(self._values):
+            raise TypeError(
+                f"{self.name} takes {len(self._values)} arguments, {len(arguments)} were given"
+            )
+        index = next(a.get_device() for a in arguments if getattr(a, "is_cuda", False))
+        if index != torch.cuda.current_device():
+            with torch.cuda.device(index):
+                return self.launch(grid, block, shared, arguments)
+        if 0 in grid:
+            return None
+        if shared > self._allowed:
+            self._allow(shared, index)
+        stream = torch._C._cuda_getCurrentRawStream(index)
+        with self._lock:
+            for value, argument in zip(self._values, arguments, strict=True):
+                value.value = (
+                    argument.data_ptr() if hasattr(argument, "data_ptr") else argument or 0
+                )
+            error = driver.cuLaunchKernel(
+                self._kernel, *grid, *block, shared, stream, self._address, 0
+            )[0]
+        if int(error):
+            raise RuntimeError(_told(self.name, grid, block, shared, error))
+        return None
+
+    def _allow(self, shared: int, index: int) -> None:
+        what = driver.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
+        error = driver.cuKernelSetAttribute(what, shared, self._kernel, index)[0]
+        if int(error):
+            raise RuntimeError(
+                f"{self.name}: a block of this device cannot have {shared} bytes of shared memory"
+            )
+        self._allowed = shared
+
+
+@cache
+def _library(path: str) -> Any:
+    torch.cuda.current_stream()
+    loaded = driver.cuLibraryLoadFromFile(path.encode(), [], [], 0, [], [], 0)
+    return _done(Path(path).name, loaded)
+
+
+def _types(ptx: str, name: str) -> list[Any]:
+    """What each parameter of a kernel is given as."""
+    entry = re.search(ENTRY.format(name=re.escape(name)), ptx)
+    if entry is None:
+        raise ValueError(f"no kernel {name!r} was compiled")
+    found = []
+    for number, parameter in enumerate(PARAMETER.finditer(entry["parameters"])):
+        if parameter["many"] or parameter["type"] not in TYPES:
+            raise ValueError(f"{name}: parameter {number} is neither a pointer nor a number")
+        found.append(TYPES[parameter["type"]])
+    return found
+
+
+def _told(
+    name: str, grid: Sequence[int], block: Sequence[int], shared: int, error: driver.CUresult
+) -> str:
+    text = driver.cuGetErrorString(error)[1]
+    what = f"{name}: the launch of {list(grid)} blocks of {list(block)} threads"
+    return f"{what} and {shared} bytes of shared memory failed: {(text or b'').decode()}"
+
+
+def _done(name: str, result: tuple[Any, ...]) -> Any:
+    error, *values = result
+    if int(error):
+        text = driver.cuGetErrorString(error)[1]
+        raise RuntimeError(f"{name}: {(text or b'').decode()}")
+    return values[0]
