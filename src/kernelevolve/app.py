@@ -61,6 +61,7 @@ def optimize(task: Task, config: RunConfig, reporters: Sequence[Reporter] = ()) 
     """
     store = open_store(config.store)
     parts, minds = Parts.of(config).timed, (policy_of(config), programmer_of(config, store))
+    config = parts.config
     for data in task.attachments.values():
         store.put_blob(data)
     journal = Journal(store, config.run or _fresh_name(task, store), reporters)
@@ -77,6 +78,7 @@ def resume(run: str, config: RunConfig, reporters: Sequence[Reporter] = ()) -> R
     """
     store = open_store(config.store)
     parts, minds = Parts.of(config).timed, (policy_of(config), programmer_of(config, store))
+    config = parts.config
     journal = Journal(store, run, reporters)
     journal.resume(config.model_dump(mode="json"))
     if journal.graph.task is None:
@@ -109,6 +111,7 @@ def evaluate(
     """
     files = candidate_files(candidate)
     parts = Parts.of(config)
+    config = parts.config
     job = Job(
         task=task,
         candidate=Candidate(language=config.language, files=files),
@@ -127,6 +130,7 @@ def evaluate(
 def check(task: Task, config: RunConfig) -> Admission:
     """Say whether a task can be searched: it loads, its reference is sane and repeatable."""
     parts = Parts.of(config)
+    config = parts.config
     with Machine(parts, config, task.attachments.__getitem__) as machine:
         return machine.admission(task)
 
@@ -174,6 +178,7 @@ def replay(run: str, number: int, store: str | None) -> dict[str, object]:
     update = {"baseline": None, "eager_only": True}
     config = stored_config(run, store, {}).model_copy(update=update)
     parts = Parts.of(config)
+    config = parts.config
     with Machine(parts, config, kept.get_blob) as machine:
         jobs = recording.jobs(parts.target, config.limits)
         again = {stage: machine.evaluate(job) for stage, job in jobs}
@@ -219,6 +224,7 @@ def redteam(
     """
     config, blobs = config.model_copy(update={"eager_only": True}), dict[str, bytes]()
     parts = Parts.of(config).timed
+    config = parts.config
     with Machine(parts, config, blobs.__getitem__) as machine:
         judged = suite.run(machine.harness, parts.target, config.language, wanted, observe)
         return machine.loop.run(judged)
@@ -248,7 +254,8 @@ def bench(
     """
     config = config.model_copy(update={"inputs": None, "baseline": None, "run": None})
     collection = registry.load("suite", suite)()
-    target = Parts.of(config).timed.target
+    parts = Parts.of(config).timed
+    config, target = parts.config, parts.target
     return Bench(
         suite,
         target,
@@ -377,6 +384,7 @@ def _same_twice(config: RunConfig) -> Timing:
     source = AA_TASK.replace("class Model(", "class ModelNew(")
     files = (SourceFile(path="model.py", text=source),)
     parts = Parts.of(config)
+    config = parts.config
     job = Job(
         task=task,
         candidate=Candidate(language=config.language, files=files),

@@ -21,8 +21,8 @@ class RunConfig(Record):
 
     target: str = "cpu"
     """Device: vendor[:arch[:index]], for example cpu or cpu:x86_64."""
-    language: str = "cpp"
-    """What kernels are written in."""
+    language: str = ""
+    """What kernels are written in; left out, the first one that is for the device."""
     programmer: str = "builtin"
     """Who writes them; `builtin` needs no model and no key."""
     policy: str = "mcts"

@@ -25,6 +25,8 @@ class Parts:
 
     target: TargetSpec
     language: Language
+    config: RunConfig
+    """What names them; with the language, where that was left out."""
 
     @classmethod
     def of(cls, config: RunConfig) -> "Parts":
@@ -33,6 +35,7 @@ class Parts:
         Raises:
             UsageError: a name is unknown, or is not to be had on this machine.
         """
+        config = config.model_copy(update={"language": config.language or _language_for(config)})
         language = registry.load("language", config.language)()
         for needed, install in language.requires.items():
             if not registry.installed(needed):
@@ -46,7 +49,7 @@ class Parts:
                 f"language {config.language!r} is not for target {target.address}; "
                 f"choose --language from: {fitting}"
             )
-        return cls(target=target, language=language)
+        return cls(target=target, language=language, config=config)
 
     @property
     def timed(self) -> "Parts":
@@ -61,6 +64,21 @@ class Parts:
                 "can be verified there (kernelevolve evaluate), and not timed"
             )
         return self
+
+
+def _language_for(config: RunConfig) -> str:
+    """The first language that is for a device, of those whose tools are here if there are any."""
+    vendor = Address.parse(config.target).vendor
+    registry.load("target", vendor)
+    fitting = _languages_for(vendor)
+    if not fitting:
+        raise UsageError(f"no language is for target {config.target!r}")
+    installed = [
+        name
+        for name in fitting
+        if all(map(registry.installed, registry.load("language", name).requires))
+    ]
+    return (installed or fitting)[0]
 
 
 def _languages_for(vendor: str) -> list[str]:

@@ -211,6 +211,7 @@ class Calls:
         leaves = self.prepared.plain.leaves if self._does(Detector.POISON) else ()
         sizes = [leaf.span for leaf in leaves if 0 < leaf.span < POISON_LIMIT]
         self._ask_aside("restore", poison=sizes[:8])
+        self._before_contents()
         fresh = count if self.freshens else 0
         if self.probed is None and (fresh or self.prepared.mutates_inputs):
             self.runner.stop()
@@ -222,7 +223,6 @@ class Calls:
     def _timed(self, start: int, count: int, midway: Midway | None = None) -> Timed:
         before = self.runner.waited()
         self.outputs.mailbox.clear()
-        self._before_window()
         took, own = self.runner.window(
             self.seconds,
             still=self._does(Detector.SETTLED),
@@ -233,8 +233,8 @@ class Calls:
         )
         return Timed(took, own, max(0.0, self.runner.waited() - before))
 
-    def _before_window(self) -> None:
-        """What must hold when the clock starts."""
+    def _before_contents(self) -> None:
+        """What must hold before contents change: nobody may work on them until the clock starts."""
 
     def _judge(self, slot: int, count: int, *, buffers: bool, twice: bool, only: bool) -> None:
         try:

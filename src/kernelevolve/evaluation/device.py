@@ -69,6 +69,10 @@ class Device:
         """Memory on the device with a copy in the judge's."""
         return DeviceBlock(self, nbytes)
 
+    def forget(self) -> None:
+        """Keep no lines in the device's cache that somebody marked to stay there."""
+        self.call(self.cuda.cuCtxResetPersistingL2Cache())
+
     def finish(self) -> None:
         """Wait for what the judge itself asked for."""
         self.call(self.cuda.cuCtxSynchronize())
@@ -154,8 +158,7 @@ class Device:
         return time.perf_counter()
 
     def rests(self) -> bool:
-        """Whether nobody works on it now, and no lines are kept in its cache on purpose."""
-        self.call(self.cuda.cuCtxResetPersistingL2Cache())
+        """Whether nobody works on it now."""
         return any(self.probe() < QUICK_SECONDS for _ in range(TURNS))
 
 

@@ -19,7 +19,7 @@ from kernelevolve.evaluation.window import Timed
 
 OVERHEAD_LIMIT = 1e-3
 """Seconds; no device needs more to change from the judge to a runner and back."""
-WORKS_ON = "the device still worked when a window was to begin; leave nothing running behind a call"
+WORKS_ON = "the device worked on when all calls had ended; leave no kernel running behind a call"
 
 
 @dataclass
@@ -40,14 +40,13 @@ class DeviceSession(Session):
             empty = [self._timed(0, 0).took for _ in range(CALIBRATIONS)]
             Calls.least_overhead = min(OVERHEAD_LIMIT, median(empty))
 
-    def _before_window(self) -> None:
-        """Nothing may work on the device while contents change and before the clock starts."""
-        if not self._does(Detector.OUTSIDE_WORK):
-            return
+    def _before_contents(self) -> None:
+        """The device rests and the runner stands: nobody meets contents before the clock starts."""
         self.runner.stop()
         assert isinstance(self.runner, DeviceRunner)
-        if not self.runner.device.rests():
+        if self.runner.device.rest() is None:
             self.object_to(Broken(Detector.OUTSIDE_WORK, WORKS_ON))
+        self.runner.device.forget()
 
     def _steady(self, midway: Midway, timed: Timed, count: int, done: int) -> bool:
         """Calls are given to the device ahead of their time: their count has no pace."""
