@@ -77,6 +77,11 @@ class Timing(Record):
     """The ring of inputs fits the last-level cache."""
     load: float = 0.0
     """One-minute load average of the machine during the measurement."""
+    device_us: float = 0.0
+    """Per call by a GPU's own events, microseconds: the runner's word, for people; 0 elsewhere."""
+    health: dict[str, float] = Field(default_factory=dict)
+    """Of a GPU when it was measured: `clock_mhz`, `memory_clock_mhz`, `temperature_c`, `power_w`,
+    `throttled` (1 where heat, power or a fault held its clocks down) and `processes` on it."""
 
     @property
     def median_us(self) -> float:

@@ -267,6 +267,8 @@ def timing(
     setup_us: float,
     first_us: float,
     memory: int,
+    device: Sequence[float] = (),
+    health: Mapping[str, float] | None = None,
 ) -> Timing:
     """The record; an interval is no narrower than what a baseline differs from itself by.
 
@@ -286,4 +288,6 @@ def timing(
         memory_bytes=memory,
         warm=warm,
         load=os.getloadavg()[0],
+        device_us=median(device) if device else 0.0,
+        health=dict(health or {}),
     )

@@ -137,6 +137,10 @@ class Calls:
         self.aside.setdefault(name, []).append(self.runner.tree.cpu() - before - free)
         return reply
 
+    def health(self) -> dict[str, float]:
+        """Of the device that its calls run on."""
+        return {}
+
     def calibrate(self) -> None:
         """What an empty window costs: the least ever seen, as all of a few may have waited."""
         empty = (self._timed(0, 0).took for _ in range(CALIBRATIONS))

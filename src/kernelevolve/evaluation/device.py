@@ -24,6 +24,8 @@ REST_SECONDS = 5.0
 TURNS = 3
 """Answers that may be slow before a window: the first one waits for the device to change over."""
 PROBE_BYTES = 4096
+THROTTLED = 0x04 | 0x08 | 0x20 | 0x40 | 0x80
+"""NVML's reasons for low clocks: power, heat (by software, by hardware), slow-down, power brake."""
 THREADS = 256
 ELEMENTS = {1: "unsigned char", 2: "unsigned short", 4: "unsigned", 8: "uint2", 16: "uint4"}
 CROSSING = """
@@ -68,6 +70,27 @@ class Device:
     def block(self, nbytes: int) -> "DeviceBlock":
         """Memory on the device with a copy in the judge's."""
         return DeviceBlock(self, nbytes)
+
+    def health(self) -> dict[str, float]:
+        """Clocks, heat and company, by NVML; empty where that is not there."""
+        try:
+            import pynvml
+
+            pynvml.nvmlInit()
+        except Exception:  # noqa: BLE001 - whatever is missing, it is told without
+            return {}
+        bus = self.call(self.cuda.cuDeviceGetPCIBusId(64, self.index)).rstrip(b"\0")
+        gpu = pynvml.nvmlDeviceGetHandleByPciBusId(bus)
+        reasons = pynvml.nvmlDeviceGetCurrentClocksEventReasons(gpu)
+        celsius = pynvml.nvmlDeviceGetTemperature(gpu, pynvml.NVML_TEMPERATURE_GPU)
+        return {
+            "clock_mhz": float(pynvml.nvmlDeviceGetClockInfo(gpu, pynvml.NVML_CLOCK_SM)),
+            "memory_clock_mhz": float(pynvml.nvmlDeviceGetClockInfo(gpu, pynvml.NVML_CLOCK_MEM)),
+            "temperature_c": float(celsius),
+            "power_w": pynvml.nvmlDeviceGetPowerUsage(gpu) * 1e-3,
+            "throttled": float(bool(reasons & THROTTLED)),
+            "processes": float(len(pynvml.nvmlDeviceGetComputeRunningProcesses(gpu))),
+        }
 
     def forget(self) -> None:
         """Keep no lines in the device's cache that somebody marked to stay there."""

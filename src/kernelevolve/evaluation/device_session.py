@@ -40,6 +40,11 @@ class DeviceSession(Session):
             empty = [self._timed(0, 0).took for _ in range(CALIBRATIONS)]
             Calls.least_overhead = min(OVERHEAD_LIMIT, median(empty))
 
+    def health(self) -> dict[str, float]:
+        """Clocks, heat and company of the device."""
+        assert isinstance(self.runner, DeviceRunner)
+        return self.runner.device.health()
+
     def _before_contents(self) -> None:
         """The device rests and the runner stands: nobody meets contents before the clock starts."""
         self.runner.stop()

@@ -68,13 +68,20 @@ def blindness(runner: Runner) -> list[str]:
     return [UNREADABLE] * (not runner.peeks) + [ALONE] * (not runner.watched)
 
 
-def timed(samples: Samples, candidate: Session, rivals: Mapping[str, Session]) -> Iterator[str]:
+def timed(
+    samples: Samples,
+    candidate: Session,
+    rivals: Mapping[str, Session],
+    health: Mapping[str, float] | None = None,
+) -> Iterator[str]:
     """What may be doubted of a workload's figures."""
     workload = candidate.prepared.workload.name
     if candidate.singly:
         yield f"{workload}: {SINGLY}"
     if samples.clocks_disagree("candidate"):
         yield f"{workload}: the runner's clock disagrees with the judge's"
+    if health and health.get("throttled"):
+        yield f"{workload}: heat, power or a fault held the GPU's clocks down while it was measured"
     if samples.busy:
         windows = sum(map(len, samples.us.values()))
         yield f"{workload}: other processes had the core in {samples.busy} of {windows} windows"

@@ -49,7 +49,10 @@ class Runner:
     def __init__(self, channel: Channel, device: str = "cpu") -> None:
         self.channel = channel
         self.device = torch.device(device)
-        self.touched = torch.zeros(1, device=self.device) if device != "cpu" else torch.Tensor()
+        if device != "cpu":
+            self.touched = torch.zeros(1, device=self.device)
+            make: Any = torch.cuda.Event
+            self.events = [make(enable_timing=True) for _ in range(2)]
         self.mapped: dict[str, list[tuple[int, Any]]] = {}
         """Of each workload: memory on the device, and how many slots lie in it."""
         self.subjects: dict[str, Subject] = {}
@@ -201,10 +204,12 @@ class Runner:
         """Have the device change over to this process."""
         if self.device.type != "cpu":
             self.touched.zero_()
+            self.events[0].record()
 
     def sync(self) -> None:
         """Wait until the device has done what it was given."""
         if self.device.type != "cpu":
+            self.events[1].record()
             torch.cuda.synchronize()
 
     def do_handles(self, body: Request, fds: Sequence[int]) -> Reply:
@@ -233,7 +238,9 @@ class Runner:
 
     def do_calls(self, body: Request, fds: Sequence[int]) -> Reply:
         """A window: `count` calls over the slots from `start`; also what verification uses."""
-        return {"took": self.subjects[body["workload"]].calls(body["start"], body["count"])}
+        took = self.subjects[body["workload"]].calls(body["start"], body["count"])
+        on_device = self.device.type != "cpu"
+        return {"took": self.events[0].elapsed_time(self.events[1]) * 1e-3 if on_device else took}
 
     def do_held(self, body: Request, fds: Sequence[int]) -> Reply:
         """Calls over the slots in turn whose results are all kept until the next request."""

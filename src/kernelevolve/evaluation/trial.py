@@ -331,7 +331,8 @@ class Trial:
         session.check_inputs()
         self.belongings[workload.name].check("timed calls")
         session.check_aside(rivals["eager"].aside, self.job.target.threads)
-        self.remarks += report.timed(samples, session, rivals)
+        health = session.health()
+        self.remarks += report.timed(samples, session, rivals, health)
         grown = runner.memory()[1] - self.resident - session.slots.nbytes - session.outbox.nbytes
         return benchmark.timing(
             session,
@@ -343,6 +344,8 @@ class Trial:
             setup_us=self.setup_us[workload.name],
             first_us=self.first_us[workload.name],
             memory=max(0, grown),
+            device=samples.own["candidate"] if session.on_device else (),
+            health=health,
         )
 
     def _check_physics(self, workload: Workload, us: float) -> None:

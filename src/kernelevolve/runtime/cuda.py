@@ -7,7 +7,8 @@ emulator (`kernelevolve.runtime.simt`). Either is built ahead by content, or on 
 import hashlib
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ SOURCES = (".cu", ".cuh", ".h", ".hpp", ".inc")
 SHARED_LIMIT = 48 << 10
 """Bytes of shared memory that a block of any device has, where a build does not say more."""
 DEFINES = ("-D",)
+KEPT_LAUNCHES = 256
 Size = int | Sequence[int]
 
 
@@ -85,23 +87,25 @@ class Kernel:
     def __init__(self, folder: Path, source: str, name: str, flags: Sequence[str]) -> None:
         self.name = name
         self._source = folder, source, flags
+        self._launches: dict[tuple[Any, ...], Launch] = {}
 
-    def __getitem__(self, launch: tuple[Any, ...]) -> Callable[..., None]:
+    def __getitem__(self, launch: tuple[Any, ...]) -> "Launch":
         """A launch with `[grid, block]` or `[grid, block, shared_bytes]`."""
-        grid, block, shared = launch if len(launch) == 3 else (*launch, 0)
-        return lambda *arguments: self._launch(_three(grid), _three(block), int(shared), arguments)
+        try:
+            return self._launches[launch]
+        except (KeyError, TypeError):
+            return self._new(launch)
 
-    def _launch(
-        self, grid: list[int], block: list[int], shared: int, arguments: Sequence[Any]
-    ) -> None:
-        if any(getattr(argument, "is_cuda", False) for argument in arguments):
-            self._on_device.launch(grid, block, shared, arguments)
-        else:
-            built, limit = self._emulated
-            simt.run(built, self.name, grid, block, shared, limit, arguments)
+    def _new(self, launch: tuple[Any, ...]) -> "Launch":
+        grid, block, shared = launch if len(launch) == 3 else (*launch, 0)
+        made = Launch(self, _three(grid), _three(block), int(shared))
+        with suppress(TypeError):  # a list is no key, and may change
+            if len(self._launches) < KEPT_LAUNCHES:
+                self._launches[launch] = made
+        return made
 
     @cached_property
-    def _on_device(self) -> "DeviceKernel":
+    def on_device(self) -> "DeviceKernel":
         """For the current device's architecture."""
         from torch.cuda import get_device_capability
 
@@ -116,7 +120,7 @@ class Kernel:
         return DeviceKernel(stem, self.name)
 
     @cached_property
-    def _emulated(self) -> tuple[Path, int]:
+    def emulated(self) -> tuple[Path, int]:
         """The emulator's library, and bytes of shared memory that a block may have."""
         folder, source, flags = self._source
         built = built_path(folder, source, flags)
@@ -125,6 +129,26 @@ class Kernel:
                 _compile(command, folder)
         limit = built.with_suffix(".shared")
         return built, int(limit.read_text()) if limit.exists() else SHARED_LIMIT
+
+
+class Launch:
+    """A kernel with its grid, to be called with its arguments."""
+
+    def __init__(self, kernel: Kernel, grid: list[int], block: list[int], shared: int) -> None:
+        self._kernel, self._grid, self._block, self._shared = kernel, grid, block, shared
+        self._size = *grid, *block, shared
+
+    def __call__(self, *arguments: Any) -> None:
+        """Where the tensors lie: queued on a GPU's current stream, or done by the emulator."""
+        for argument in arguments:
+            if hasattr(argument, "is_cuda"):
+                if argument.is_cuda:
+                    self._kernel.on_device.launch(argument.get_device(), self._size, arguments)
+                    return
+                break
+        built, limit = self._kernel.emulated
+        name = self._kernel.name
+        simt.run(built, name, self._grid, self._block, self._shared, limit, arguments)
 
 
 def _three(size: Size) -> list[int]:

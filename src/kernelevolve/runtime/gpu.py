@@ -51,10 +51,13 @@ class DeviceKernel:
         self._allowed = STATIC_SHARED
         self._lock = Lock()
 
-    def launch(
-        self, grid: Sequence[int], block: Sequence[int], shared: int, arguments: Sequence[Any]
-    ) -> None:
-        """On the current stream of the device where the first tensor lies.
+    def launch(self, index: int, size: Sequence[int], arguments: Sequence[Any]) -> None:
+        """Queue it on the current stream of a device.
+
+        Args:
+            index: of the device where the tensors lie.
+            size: blocks in x, y and z, threads in x, y and z, bytes of dynamic shared memory.
+            arguments: tensors, numbers, and None for a null pointer.
 
         Raises:
             TypeError: there are more or fewer arguments than parameters.
@@ -64,25 +67,22 @@ class DeviceKernel:
             raise TypeError(
                 f"{self.name} takes {len(self._values)} arguments, {len(arguments)} were given"
             )
-        index = next(a.get_device() for a in arguments if getattr(a, "is_cuda", False))
-        if index != torch.cuda.current_device():
+        if index != torch._C._cuda_getDevice():
             with torch.cuda.device(index):
-                return self.launch(grid, block, shared, arguments)
-        if 0 in grid:
+                return self.launch(index, size, arguments)
+        if 0 in size[:3]:
             return None
-        if shared > self._allowed:
-            self._allow(shared, index)
+        if size[6] > self._allowed:
+            self._allow(size[6], index)
         stream = torch._C._cuda_getCurrentRawStream(index)
         with self._lock:
             for value, argument in zip(self._values, arguments, strict=True):
                 value.value = (
                     argument.data_ptr() if hasattr(argument, "data_ptr") else argument or 0
                 )
-            error = driver.cuLaunchKernel(
-                self._kernel, *grid, *block, shared, stream, self._address, 0
-            )[0]
-        if int(error):
-            raise RuntimeError(_told(self.name, grid, block, shared, error))
+            error = driver.cuLaunchKernel(self._kernel, *size, stream, self._address, 0)[0]
+        if error:
+            raise RuntimeError(_told(self.name, size, error))
         return None
 
     def _allow(self, shared: int, index: int) -> None:
@@ -115,12 +115,10 @@ def _types(ptx: str, name: str) -> list[Any]:
     return found
 
 
-def _told(
-    name: str, grid: Sequence[int], block: Sequence[int], shared: int, error: driver.CUresult
-) -> str:
+def _told(name: str, size: Sequence[int], error: driver.CUresult) -> str:
     text = driver.cuGetErrorString(error)[1]
-    what = f"{name}: the launch of {list(grid)} blocks of {list(block)} threads"
-    return f"{what} and {shared} bytes of shared memory failed: {(text or b'').decode()}"
+    what = f"{name}: the launch of {list(size[:3])} blocks of {list(size[3:6])} threads"
+    return f"{what} and {size[6]} bytes of shared memory failed: {(text or b'').decode()}"
 
 
 def _done(name: str, result: tuple[Any, ...]) -> Any:
