@@ -10,24 +10,27 @@ import os
 import queue
 import socket
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
+from kernelevolve.core.candidate import Candidate
 from kernelevolve.core.detector import Detector
 from kernelevolve.core.evaluation import Build, Evaluation, Stage, Status
 from kernelevolve.core.job import Admission, Finding, Job, Limits
 from kernelevolve.core.record import Record
 from kernelevolve.core.target import TargetSpec
 from kernelevolve.core.task import Task
-from kernelevolve.evaluation import admission, cgroup, heap, sanitize
+from kernelevolve.evaluation import admission, cgroup, device_checks, heap, sanitize
 from kernelevolve.evaluation.ahead import Ahead
 from kernelevolve.evaluation.context import AUTOTUNED, Context, reference_limits
 from kernelevolve.evaluation.device import Device
 from kernelevolve.evaluation.parent import WarmParent
 from kernelevolve.evaluation.processes import Ended, Failed, Late, Lost, Runner
 from kernelevolve.evaluation.sandbox import Walls
+from kernelevolve.evaluation.sanitize import Checked
 from kernelevolve.evaluation.trial import Trial
 from kernelevolve.evaluation.wire import Channel, Closed, Malformed
 
@@ -78,10 +81,12 @@ class Lane:
         environment = self.setup.environment | COMPILING
         bindings = ["cuda.bindings.driver"] if self.device else []
         if name != "reference":
-            checks = sanitize.environment() if name == "sanitizing" else {}
+            checks, prefix = self._checks(name)
             walls = Walls(readable=[Path(self.setup.builds)], ends_itself=True)
             preload = [*PRELOAD, *bindings, language]
-            return WarmParent("candidate", walls, environment | checks, preload, self.device)
+            return WarmParent(
+                "candidate", walls, environment | checks, preload, self.device, prefix
+            )
         walls = Walls(writable=[Path(self.setup.compiled)], everything=True, ends_itself=True)
         cache = {"TORCHINDUCTOR_CACHE_DIR": self.setup.compiled}
         compiler = COMPILER if "compile" in self.setup.baselines else ()
@@ -102,20 +107,38 @@ class Lane:
     def _watches(self) -> bool:
         return not self.group.bounds >= {"pids", "memory"}
 
-    def sanitizing(self) -> WarmParent:
-        """Started when it is first wanted; it takes seconds to be ready."""
-        if "sanitizing" not in self._parents:
-            self._parents["sanitizing"] = self._start("sanitizing")
-        return self._parents["sanitizing"]
+    @staticmethod
+    def _checks(name: str) -> tuple[dict[str, str], Sequence[str]]:
+        """Environment of a warm parent whose runners are looked at, and before its command."""
+        if name in device_checks.TOOLS:
+            return device_checks.ENVIRONMENT, device_checks.prefix(name)
+        return (sanitize.environment() if name == "sanitizing" else {}), ()
 
-    def fork_sanitized(self, build: Build, limits: Limits) -> Runner:
-        """A runner whose native code is built with sanitizers."""
+    @property
+    def _checked(self) -> Sequence[str]:
+        return device_checks.TOOLS if self.device else ("sanitizing",)
+
+    def sanitizing(self) -> None:
+        """Start them when they are first wanted; they take seconds to be ready."""
+        for name in self._checked:
+            if name not in self._parents:
+                self._parents[name] = self._start(name)
+
+    def sanitized(self, build: Build, limits: Limits, candidate: Candidate) -> Iterator[Checked]:
+        """A runner for each tool that looks on; or one whose native code has sanitizers in it."""
         cpu = int(400 * limits.run_seconds) * self.setup.spec.threads
-        hidden, parent = self.setup.builds, self.sanitizing()
-        doors, watched = self.group.doors, self._watches
-        runner = parent.fork(limits, hidden, cpu, doors, watched=watched, space=False)
-        runner.show(build.folder)
-        return runner
+        self.sanitizing()
+        for name in self._checked:
+            hidden, parent = self.setup.builds, self._parents[name]
+            doors, watched = self.group.doors, self._watches
+            runner = parent.fork(limits, hidden, cpu, doors, watched=watched, space=False)
+            runner.show(build.folder)
+            since = parent.said()[1]
+            yield Checked(runner, partial(self._told, name, parent, since, candidate))
+
+    def _told(self, name: str, parent: WarmParent, since: int, candidate: Candidate) -> str:
+        """What a tool has printed of a candidate."""
+        return device_checks.summary(name, parent.said(since)[0], candidate) if self.device else ""
 
     def context(
         self, job: "Asked", *, seed: str, perturb: bool = True, keep: bool = True
@@ -206,7 +229,7 @@ def measure(lane: Lane, body: dict[str, Any], fds: Sequence[int]) -> Evaluation:
         pristine=lambda: context(perturb=False),
         ahead=lane.ahead,
         sanitized=sanitized,
-        fork_sanitized=lambda built: lane.fork_sanitized(built, job.limits),
+        checked=lambda built: lane.sanitized(built, job.limits, job.candidate),
     )
     try:
         return trial.run()

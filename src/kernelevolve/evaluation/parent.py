@@ -29,6 +29,7 @@ class WarmParent:
         environment: Mapping[str, str],
         preload: Sequence[str],
         device: Device | None = None,
+        prefix: Sequence[str] = (),
     ) -> None:
         ours, theirs = pair()
         self._device = device
@@ -37,7 +38,7 @@ class WarmParent:
         command += [f"--fd={theirs.fileno()}", f"--role={role}", *preloads]
         self._log = os.memfd_create("warm")
         self._process = subprocess.Popen(  # noqa: S603
-            sandbox.wrap(command, walls),
+            sandbox.wrap([*prefix, *command], walls),
             env=sandbox.environment(environment),
             stdin=subprocess.DEVNULL,
             stdout=self._log,
@@ -57,6 +58,11 @@ class WarmParent:
                 said = tail(self._log)
                 raise Lost(f"a warm parent did not start: {error or 'too slow'}\n{said}") from error
         return self._ready
+
+    def said(self, since: int = 0) -> tuple[str, int]:
+        """What it has printed from some byte on, and up to which."""
+        end = os.fstat(self._log).st_size
+        return os.pread(self._log, end - since, since).decode(errors="replace"), end
 
     @property
     def isolated(self) -> bool:

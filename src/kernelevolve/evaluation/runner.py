@@ -221,7 +221,12 @@ class Runner:
     def do_own(self, body: Request, fds: Sequence[int]) -> Reply:
         """Move the inputs to heap memory that ends where they end, for sanitizers to watch."""
         subject = self.subjects[body["workload"]]
-        subject.slots = [{**s, "args": tree_map(alone, s["args"])} for s in subject.slots]
+
+        def moved(tensor: Tensor) -> Tensor:
+            there = alone(tensor).to(self.device)
+            return there.detach().requires_grad_(tensor.requires_grad)
+
+        subject.slots = [{**s, "args": tree_map(moved, s["args"])} for s in subject.slots]
         return {}
 
     def do_record(self, body: Request, fds: Sequence[int]) -> Reply:

@@ -11,6 +11,7 @@ import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from random import Random
+from typing import NamedTuple
 
 from kernelevolve.core.candidate import Candidate
 from kernelevolve.core.detector import Detector
@@ -110,6 +111,42 @@ class Report(Exception):
         super().__init__(message)
         self.status = status
         self.detector = Detector.SANITIZERS
+
+
+class Checked(NamedTuple):
+    """A runner that sanitizers look at."""
+
+    runner: Runner
+    told: Callable[[], str]
+    """What a tool outside of the runner reports, once that has ended."""
+
+
+def look_on(
+    checked: Checked,
+    built: Build,
+    candidate: Candidate,
+    prepared: Sequence[Prepared],
+    load: Callable[[Runner, Prepared], object],
+    random: Random,
+    seconds: float,
+) -> tuple[str, ...]:
+    """Call every workload and end the runner; what a tool tells outside of it comes first.
+
+    Raises:
+        Report: something was reported.
+    """
+    own: Report | None = None
+    remarks: tuple[str, ...] = ()
+    try:
+        remarks = examine(checked.runner, built, candidate, prepared, load, random, seconds)
+    except Report as report:
+        own = report
+    checked.runner.close()
+    if found := checked.told():
+        raise Report(own.status if own else Status.REJECTED, found) from own
+    if own:
+        raise own
+    return remarks
 
 
 def examine(

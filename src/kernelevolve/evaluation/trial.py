@@ -1,7 +1,7 @@
 """One candidate before the judge: load, verify, time, diagnose. In the judge."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from functools import partial
@@ -65,7 +65,8 @@ class Trial:
     """The same task with parameters as constructed, for candidates whose state is their own."""
     ahead: Ahead
     """Where its runner comes from."""
-    fork_sanitized: Callable[[Build], Runner]
+    checked: Callable[[Build], Iterator[sanitize.Checked]]
+    """Runners that sanitizers look at."""
     sanitized: Build | None = None
     """With sanitizers in its native code, in confirm; not ok where it could not be made."""
     sessions: dict[str, Session] = field(default_factory=dict)
@@ -132,23 +133,21 @@ class Trial:
         return self._evaluation(Status.OK, timings=tuple(timings), diagnosis=diagnosis)
 
     def _sanitize(self, prepared: list[Prepared]) -> None:
-        if self.sanitized is None:
+        if self.sanitized is None or not self.sanitized.ok:
+            said = self.sanitized.message if self.sanitized else ""
+            self.remarks += [said] if said else []
             return
-        if not self.sanitized.ok:
-            self.remarks += [self.sanitized.message] if self.sanitized.message else []
-            return
-        runner = self.fork_sanitized(self.sanitized)
-        try:
-            self._set_up(runner)
-            ask = partial(self._ask_load, build=self.sanitized)
-            random = Random(f"{self.job.seed}/sanitizers")
-            self.remarks += sanitize.examine(
-                runner, self.sanitized, self.job.candidate, prepared, ask, random, self._seconds
-            )
-        except sanitize.Report as report:
-            raise Verdict(report.status, report.detector, str(report)) from report
-        finally:
-            runner.close()
+        load = partial(self._ask_load, build=self.sanitized)
+        given = self.sanitized, self.job.candidate, prepared, load
+        for checked in self.checked(self.sanitized):
+            try:
+                self._set_up(checked.runner)
+                random = Random(f"{self.job.seed}/sanitizers")
+                self.remarks += sanitize.look_on(checked, *given, random, self._seconds)
+            except sanitize.Report as report:
+                raise Verdict(report.status, report.detector, str(report)) from report
+            finally:
+                checked.runner.close()
 
     @property
     def _checks_state(self) -> bool:

@@ -21,7 +21,7 @@ from kernelevolve.core.protocols import Harness
 from kernelevolve.core.record import digest
 from kernelevolve.core.target import TargetSpec
 from kernelevolve.core.task import Task
-from kernelevolve.evaluation import compiled, lease, sanitize
+from kernelevolve.evaluation import compiled, device_checks, lease, sanitize
 from kernelevolve.evaluation.client import Client, Gone
 
 ATTEMPTS = 3
@@ -140,6 +140,9 @@ class LocalHarness:
         """With sanitizers in, where the job confirms."""
         if job.stage is not Stage.CONFIRM or Detector.SANITIZERS in job.without:
             return None
+        if self.spec.accelerated:
+            here = device_checks.program() is not None
+            return build if here else Build(ok=False, message=device_checks.INSTALL)
         place = Path(build.folder).with_name(f"{Path(build.folder).name}-sanitized")
 
         def run(command: Sequence[str], folder: Path, limits: Limits) -> Finished:

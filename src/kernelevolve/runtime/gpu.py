@@ -25,6 +25,10 @@ TYPES: dict[str, Any] = {
     "f64": ctypes.c_double,
 }
 """Of a parameter, by what PTX calls it."""
+LAUNCH = ctypes.CDLL("libcuda.so.1").cuLaunchKernel
+LAUNCH.argtypes = (ctypes.c_void_p, *(ctypes.c_uint,) * 7, *(ctypes.c_void_p,) * 3)
+"""Called without the checks of its binding, which take as long again."""
+NUMBERS = frozenset((int, float, bool))
 STATIC_SHARED = 48 << 10
 """Bytes of shared memory that a block may have without asking for more."""
 
@@ -47,7 +51,7 @@ class DeviceKernel:
         self._values = [made() for made in _types(stem.with_suffix(".ptx").read_text(), name)]
         addresses = [ctypes.addressof(value) for value in self._values]
         self._pointers = (ctypes.c_void_p * max(1, len(addresses)))(*addresses)
-        self._address = ctypes.addressof(self._pointers)
+        self._handle = int(self._kernel)
         self._allowed = STATIC_SHARED
         self._lock = Lock()
 
@@ -77,10 +81,11 @@ class DeviceKernel:
         stream = torch._C._cuda_getCurrentRawStream(index)
         with self._lock:
             for value, argument in zip(self._values, arguments, strict=True):
-                value.value = (
-                    argument.data_ptr() if hasattr(argument, "data_ptr") else argument or 0
-                )
-            error = driver.cuLaunchKernel(self._kernel, *size, stream, self._address, 0)[0]
+                if type(argument) in NUMBERS:
+                    value.value = argument
+                else:
+                    value.value = argument.data_ptr() if hasattr(argument, "data_ptr") else 0
+            error = LAUNCH(self._handle, *size, stream, self._pointers, None)
         if error:
             raise RuntimeError(_told(self.name, size, error))
         return None
@@ -115,8 +120,8 @@ def _types(ptx: str, name: str) -> list[Any]:
     return found
 
 
-def _told(name: str, size: Sequence[int], error: driver.CUresult) -> str:
-    text = driver.cuGetErrorString(error)[1]
+def _told(name: str, size: Sequence[int], error: int) -> str:
+    text = driver.cuGetErrorString(driver.CUresult(error))[1]
     what = f"{name}: the launch of {list(size[:3])} blocks of {list(size[3:6])} threads"
     return f"{what} and {size[6]} bytes of shared memory failed: {(text or b'').decode()}"
 
