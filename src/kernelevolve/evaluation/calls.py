@@ -202,6 +202,7 @@ class Calls:
         timed = self._timed(start, count)
         if not only:
             self.clock.add("windows", timed.took * 1e3)
+        twice = twice and not (self.lenient and not self.comparison.cheap)
         audit = only or (self._does(Detector.TIMED_CALLS) and (twice or self._audits()))
         if audit and (count == 1 or only or not self.prepared.buffers_matter):
             slot = (start + count - 1) % len(self.slots)

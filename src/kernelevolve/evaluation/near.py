@@ -4,9 +4,13 @@ With every rounding of its own added, the errors that it finds are upper bounds.
 not enough, float64 decides.
 """
 
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from math import sqrt
-from typing import Self
+from typing import Self, TypeVar
 
 import numpy as np
 
@@ -23,6 +27,9 @@ SUBTRACTED = 1.0 + 2.0**-22
 SQUARED = 1.2e-19
 """Squares of smaller numbers are lost in float32."""
 DENORMAL = 2.0**-149
+SIDE_BY_SIDE = 64
+"""So many chunks take longer than it takes to hand them to threads."""
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
@@ -46,27 +53,31 @@ class Sketch:
         if not values.size:
             return None
         largest, least = np.empty(len(values)), np.empty(len(values))
-        total = 0.0
-        for part in chunks(values):
+
+        def look(part: slice) -> tuple[float, bool]:
             size = np.abs(values[part])
             largest[part], least[part] = each_row(np.maximum, size), each_row(np.minimum, size)
-            total += square_sum(size)
+            return square_sum(size), np.array_equal(values[part], rows(oracle)[part])
+
+        seen = mapped(look, chunks(values))
+        total, exact = sum(squares for squares, _ in seen), all(same for _, same in seen)
         if not np.isfinite(total):
             return None
-        exact = all(np.array_equal(values[part], rows(oracle)[part]) for part in chunks(values))
         return cls(values, largest, least, SUMMED * sqrt(total / values.size) + SQUARED, exact)
 
     def errors(self, got: Array) -> "Errors | None":
         """Of outputs against the oracle; None where some are not finite."""
         found = np.empty(len(self.values))
-        total = 0.0
         got = rows(got)
-        for part in chunks(self.values):
+
+        def look(part: slice) -> float:
             with np.errstate(over="ignore", invalid="ignore"):
                 error = np.subtract(got[part], self.values[part], dtype=np.float32)
             np.abs(error, out=error)
             found[part] = each_row(np.maximum, error)
-            total += square_sum(error)
+            return square_sum(error)
+
+        total = sum(mapped(look, chunks(self.values)))
         if not np.isfinite(total):
             return None
         return Errors(self, found, sqrt(total / self.values.size))
@@ -110,6 +121,18 @@ def chunks(matrix: Array) -> list[slice]:
     """Whole rows, about a chunk each."""
     step = max(1, CHUNK // max(1, matrix.shape[1]))
     return [slice(begin, begin + step) for begin in range(0, len(matrix), step)]
+
+
+def mapped(function: Callable[[slice], Found], parts: Sequence[slice]) -> list[Found]:
+    """What a function gives for each part, in order; many parts are shared by the judge's cores."""
+    if len(parts) < SIDE_BY_SIDE:
+        return [function(part) for part in parts]
+    return list(_threads().map(function, parts, chunksize=1))
+
+
+@cache
+def _threads() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(len(os.sched_getaffinity(0)))
 
 
 def square_sum(values: Array) -> float:
