@@ -2,13 +2,18 @@
 
 import ast
 import sys
+from collections.abc import Sequence
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kernelevolve.core.candidate import Candidate, SourceFile
 from kernelevolve.core.evaluation import Build
+from kernelevolve.core.job import Limits
+from kernelevolve.core.protocols import Run
 from kernelevolve.runtime import inline
+
+INLINE_SECONDS = 180.0
 
 if TYPE_CHECKING:
     from torch.nn import Module
@@ -28,6 +33,33 @@ def example(folder: Path) -> tuple[SourceFile, ...]:
         SourceFile(path=path.name.removesuffix(".txt"), text=path.read_text())
         for path in sorted(folder.iterdir())
     )
+
+
+def build_inline(
+    candidate: Candidate, folder: Path, run: Run, environment: Sequence[str] = ()
+) -> str:
+    """Build what `load_inline` asks for, once, by importing the module; the error, or nothing.
+
+    Args:
+        candidate: whose `model.py` may ask.
+        folder: where its files are.
+        run: runs a command in the sandbox.
+        environment: `NAME=value`, for the compilers.
+    """
+    if "load_inline" not in (candidate.text("model.py") or ""):
+        return ""
+    limits = Limits(build_seconds=INLINE_SECONDS)
+    command = ["env", *environment, sys.executable, "-m", inline.__name__, "model.py"]
+    done = run(command, folder, limits)
+    if done.code == 124:
+        return f"model.py: load_inline took longer than {INLINE_SECONDS:g} s"
+    return f"model.py: load_inline failed\n{excerpt(done.output)}" if done.code else ""
+
+
+def excerpt(output: str) -> str:
+    """A compiler's output, at most a screenful."""
+    lines = output.strip().splitlines()
+    return "\n".join(lines if len(lines) <= 30 else [*lines[:20], "…", *lines[-8:]])
 
 
 def calls_of(model: str, name: str) -> list[ast.Call]:

@@ -2,7 +2,6 @@
 
 import ast
 import re
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +17,6 @@ from kernelevolve.core.task import Task
 from kernelevolve.languages import _model
 from kernelevolve.languages._screening import screen
 from kernelevolve.runtime import cpp as runtime
-from kernelevolve.runtime import inline
 
 if TYPE_CHECKING:
     from torch.nn import Module
@@ -32,7 +30,6 @@ ALLOWED_FLAGS = re.compile(
     r"|-std=(c|gnu)\+\+(17|20|23)"
 )
 FORBIDDEN_FLAGS = re.compile(r"-f(plugin|profile|sanitize|dump|lto-|save|instrument|use-ld).*")
-INLINE_SECONDS = 180.0
 REPORT_BYTES = 1 << 20
 MISSED = re.compile(r"^(?P<where>[^:]+:\d+:\d+): missed: +(?P<what>.*)$", re.MULTILINE)
 TELLING = ("couldn't vectorize", "not vectorized")
@@ -73,7 +70,7 @@ class Cpp:
         except ValueError as error:
             return Build(ok=False, message=str(error))
         (workdir / runtime.BUILD_FOLDER).mkdir(exist_ok=True)
-        message = _build_inline(candidate, workdir, run)
+        message = _model.build_inline(candidate, workdir, run)
         if message:
             return Build(ok=False, message=message, seconds=time.monotonic() - started)
         outputs, commands = [], []
@@ -138,21 +135,10 @@ def _compile(load: Load, workdir: Path, run: Run) -> tuple[str, str]:
     return "", done.output
 
 
-def _build_inline(candidate: Candidate, workdir: Path, run: Run) -> str:
-    """Build what `load_inline` asks for, once, by importing the module; the error, or nothing."""
-    if "load_inline" not in (candidate.text("model.py") or ""):
-        return ""
-    limits = Limits(build_seconds=INLINE_SECONDS)
-    done = run([sys.executable, "-m", inline.__name__, "model.py"], workdir, limits)
-    if done.code == 124:
-        return f"model.py: load_inline took longer than {INLINE_SECONDS:g} s"
-    return f"model.py: load_inline failed\n{_errors(done.output)}" if done.code else ""
-
-
 def _errors(output: str) -> str:
-    """The compiler's errors without its remarks, at most a screenful."""
+    """The compiler's errors without its remarks."""
     lines = [x for x in output.splitlines() if ": missed:" not in x and ": note:" not in x]
-    return "\n".join(lines[:24] if len(lines) <= 30 else [*lines[:20], "…", *lines[-8:]])
+    return _model.excerpt("\n".join(lines))
 
 
 def _missed(output: str) -> tuple[str, ...]:

@@ -95,6 +95,7 @@ class Cuda:
         resources: dict[str, float] = {}
         try:
             loads = loads_of(candidate.text("model.py") or "")
+            _build_inline(candidate, spec, workdir, run)
             for load in loads:
                 if candidate.text(load.source) is None:
                     raise ValueError(
@@ -162,9 +163,25 @@ def _emulate(load: Load, spec: TargetSpec, workdir: Path, run: Run) -> None:
 
 
 def _errors(output: str) -> str:
-    """What the compiler complains of, at most a screenful."""
-    lines = [x for x in output.strip().splitlines() if not USUAL.search(x)]
-    return "\n".join(lines if len(lines) <= 30 else [*lines[:20], "…", *lines[-8:]])
+    """What the compiler complains of."""
+    lines = output.strip().splitlines()
+    return _model.excerpt("\n".join(x for x in lines if not USUAL.search(x)))
+
+
+def _build_inline(candidate: Candidate, spec: TargetSpec, workdir: Path, run: Run) -> None:
+    """What `load_inline` asks for, with the toolkit's own compiler.
+
+    Raises:
+        ValueError: it failed, or the device is not here.
+    """
+    if "load_inline" in (candidate.text("model.py") or "") and not spec.accelerated:
+        raise ValueError(
+            "model.py: load_inline needs a GPU to run what it builds; use cuda.load, which is "
+            "emulated where there is none"
+        )
+    arch = f"TORCH_CUDA_ARCH_LIST={spec.arch.removeprefix('sm_')[:-1]}.{spec.arch[-1]}"
+    if message := _model.build_inline(candidate, workdir, run, [arch]):
+        raise ValueError(message)
 
 
 def _resources(log: str, stem: Path, spec: TargetSpec, run: Run) -> dict[str, float]:

@@ -50,9 +50,16 @@ def rate(dtype: torch.dtype) -> float:
     return 2 * side**3 / seconds(lambda: torch.mm(a, b, out=out), 5)
 
 
+def call_overhead() -> float:
+    """Seconds that a call takes whose kernel does nothing to speak of, one after the other."""
+    small = torch.zeros(1, device="cuda")
+    return seconds(small.zero_, 2000)
+
+
 torch.cuda.set_device(int(sys.argv[1]))
 cache = int(sys.argv[2])
 sizes = [cache // 16, cache // 4, cache // 2, 2 * cache, 8 * cache, 40 * cache]
 types = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 rates = {str(dtype).removeprefix("torch."): rate(dtype) for dtype in types}
-print(json.dumps({"bandwidth": [[s, bandwidth(s)] for s in sizes], "flops": rates}))
+found = {"bandwidth": [[s, bandwidth(s)] for s in sizes], "flops": rates}
+print(json.dumps(found | {"call_overhead_us": call_overhead() * 1e6}))
