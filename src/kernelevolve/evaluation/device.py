@@ -11,6 +11,7 @@ import time
 from collections.abc import Mapping, Sequence
 from ctypes import c_uint64, c_void_p
 from functools import cached_property
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from kernelevolve.evaluation.blocks import Block
@@ -42,6 +43,11 @@ typedef unsigned long long size;
 """ + "".join(f"CROSS(cross{size}, {kind})\n" for size, kind in ELEMENTS.items())
 
 
+def device_files() -> tuple[Path, ...]:
+    """What a process must be able to open to use a GPU."""
+    return tuple(sorted(path for path in Path("/dev").glob("nvidia*") if path.is_char_device()))
+
+
 class Device:
     """One GPU, by its number among those that are visible."""
 
@@ -53,6 +59,8 @@ class Device:
         self.call(driver.cuInit(0))
         self._context = self.call(driver.cuDevicePrimaryCtxRetain(index))
         self.call(driver.cuCtxSetCurrent(self._context))
+        self.shares = False
+        """Whether an allocation of some runner could be mapped here: not on every machine."""
         self._scratch = self.call(driver.cuMemAlloc(PROBE_BYTES))
         self._arrays: dict[int, tuple[int, int]] = {}
 
@@ -214,6 +222,7 @@ class Reach:
             opened.reserved = bytes.fromhex(handle)
             error, here = self._cuda.cuIpcOpenMemHandle(opened, 1)
             if not int(error):
+                self._device.shares = True
                 self._segments[base] = Segment(handle, base, nbytes, int(here))
 
     def place(self, extent: Extent) -> int | None:

@@ -72,15 +72,20 @@ class DeviceRunner(Runner):
 
     def read(self, extents: Sequence[Extent], block: Array) -> bool:
         """Copy memory of the device; False where it is out of reach in the middle of an answer."""
-        place = self._reach.place
-        self._wanted = [e.address for e in extents if e.nbytes and place(e) is None]
-        self.reach_for()
+        self._wanted = self._missing(extents)
+        if self._wanted and not self._answering:
+            self.reach_for()
+            self._wanted = self._missing(extents)
+            self.peeks = self.peeks and (self.device.shares or not self._wanted)
         return self._reach.read(extents, block)
+
+    def _missing(self, extents: Sequence[Extent]) -> Sequence[int]:
+        return [e.address for e in extents if e.nbytes and self._reach.place(e) is None]
 
     @property
     def reaches(self) -> bool:
-        """Whether memory that could not be read is still to be handed over."""
-        return bool(self._wanted)
+        """Whether memory could not be read yet, in the middle of an answer, or never can be here."""
+        return bool(self._wanted) and (self._answering or not self.peeks)
 
     def reach_for(self) -> None:
         """Have the driver hand over memory that could not be read."""
@@ -88,7 +93,6 @@ class DeviceRunner(Runner):
             return
         reply = self.ask("handles", STOP_SECONDS, addresses=list(self._wanted))
         self._reach.learn(replies.handles(reply))
-        self._wanted = ()
         self.stop()
 
     def close(self) -> None:

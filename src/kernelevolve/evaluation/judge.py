@@ -26,7 +26,7 @@ from kernelevolve.core.task import Task
 from kernelevolve.evaluation import admission, cgroup, device_checks, heap, sanitize
 from kernelevolve.evaluation.ahead import Ahead
 from kernelevolve.evaluation.context import AUTOTUNED, Context, reference_limits
-from kernelevolve.evaluation.device import Device
+from kernelevolve.evaluation.device import Device, device_files
 from kernelevolve.evaluation.parent import WarmParent
 from kernelevolve.evaluation.processes import Ended, Failed, Late, Lost, Runner
 from kernelevolve.evaluation.sandbox import Walls
@@ -71,6 +71,7 @@ class Lane:
     def __init__(self, setup: LaneSetup) -> None:
         self.setup = setup
         self.device = Device() if setup.spec.accelerated else None
+        self._files = device_files() if self.device else ()
         self.group = cgroup.Group(setup.limits.processes, setup.limits.memory_bytes)
         self._parents = {name: self._start(name) for name in ("reference", "candidate")}
         self._contexts: dict[str, Context] = {}
@@ -82,12 +83,14 @@ class Lane:
         bindings = ["cuda.bindings.driver"] if self.device else []
         if name != "reference":
             checks, prefix = self._checks(name)
-            walls = Walls(readable=[Path(self.setup.builds)], ends_itself=True)
+            readable = [Path(self.setup.builds)]
+            walls = Walls(readable=readable, ends_itself=True, devices=self._files)
             preload = [*PRELOAD, *bindings, language]
             return WarmParent(
                 "candidate", walls, environment | checks, preload, self.device, prefix
             )
-        walls = Walls(writable=[Path(self.setup.compiled)], everything=True, ends_itself=True)
+        writable = [Path(self.setup.compiled)]
+        walls = Walls(writable=writable, everything=True, ends_itself=True, devices=self._files)
         cache = {"TORCHINDUCTOR_CACHE_DIR": self.setup.compiled}
         compiler = COMPILER if "compile" in self.setup.baselines else ()
         preload = [*PRELOAD, *bindings, *compiler]

@@ -16,6 +16,8 @@ from kernelevolve.evaluation import confine
 SYSTEM = ("/usr", "/bin", "/lib", "/lib64", "/lib32", "/sbin", "/opt")
 MACHINE = ("/sys/devices/system/cpu", "/sys/devices/system/node", "/sys/kernel/mm")
 ETC = ("ld.so.cache", "ld.so.conf", "ld.so.conf.d", "alternatives", "localtime")
+NAMESPACES = ("--unshare-user", "--unshare-ipc", "--unshare-net", "--unshare-uts")
+"""All but that of processes' numbers."""
 SCRATCH_BYTES = 1 << 30
 PASSED = ("LANG", "LC_ALL", "PATH", "CC", "CXX", "XDG_CACHE_HOME")
 
@@ -33,6 +35,8 @@ class Walls:
     """The command ends with its socket: killed while it is set up, bubblewrap leaves a child."""
     filter_fd: int | None = None
     """The filter of system calls, for commands that do not confine themselves."""
+    devices: Sequence[Path] = ()
+    """Device files of a GPU, whose driver also wants to know processes by their own numbers."""
 
 
 @functools.cache
@@ -65,8 +69,12 @@ def wrap(command: Sequence[str], walls: Walls, folder: Path = Path("/tmp")) -> l
         return list(command)
     binds = ["--ro-bind", "/", "/"] if walls.everything else _minimal()
     dies = [] if walls.ends_itself else ["--die-with-parent"]
-    arguments = ["bwrap", "--unshare-all", *dies, "--new-session", *binds]
+    apart = NAMESPACES if walls.devices else ("--unshare-all",)
+    arguments = ["bwrap", *apart, *dies, "--new-session", *binds]
     arguments += ["--dev", "/dev", "--proc", "/proc"]
+    for device in walls.devices:
+        arguments += ["--dev-bind", str(device), str(device)]
+    arguments += ["--ro-bind", "/sys", "/sys"] if walls.devices else []
     for scratch in ("/tmp", "/dev/shm"):  # noqa: S108
         arguments += ["--size", str(SCRATCH_BYTES), "--tmpfs", scratch]
     for path in (*map(Path, python_in_tmp()), *walls.readable):
