@@ -18,6 +18,7 @@ from kernelevolve.core.target import TargetSpec
 from kernelevolve.testing.redteam import exploits as exploit_tables
 from kernelevolve.testing.redteam import honest as honest_tables
 from kernelevolve.testing.redteam import limits as limit_table
+from kernelevolve.testing.redteam import limits_gpu
 from kernelevolve.testing.redteam.record import Exploit, Fixture, Honest, Limit
 from kernelevolve.testing.redteam.tasks import TASKS, task
 
@@ -175,7 +176,7 @@ def honest() -> tuple[Honest, ...]:
 
 def limits() -> tuple[Limit, ...]:
     """What is known to get past."""
-    return limit_table.TABLE
+    return (*limit_table.TABLE, *limits_gpu.TABLE)
 
 
 def _records(package: Any) -> Iterable[Any]:
