@@ -31,9 +31,9 @@ from kernelevolve.search.loop import Search
 from kernelevolve.search.study import study
 from kernelevolve.testing.redteam import suite
 from kernelevolve.testing.redteam.suite import Case, Outcome, Scoreboard
-from kernelevolve.wiring import Machine, Parts, policy_of, programmer_of, text_of
+from kernelevolve.wiring import Machine, Parts, policy_of, programmer_of, text_of, with_language
 
-__all__ = ["Best", "Cleaned", "Doctor", "Result"]
+__all__ = ["Best", "Cleaned", "Doctor", "Result", "with_language"]
 
 SOURCES = (".py", ".cpp", ".h", ".hpp", ".inc", ".cu", ".cuh", ".hip")
 

@@ -35,7 +35,7 @@ class Parts:
         Raises:
             UsageError: a name is unknown, or is not to be had on this machine.
         """
-        config = config.model_copy(update={"language": config.language or _language_for(config)})
+        config = with_language(config)
         language = registry.load("language", config.language)()
         for needed, install in language.requires.items():
             if not registry.installed(needed):
@@ -64,6 +64,15 @@ class Parts:
                 "can be verified there (kernelevolve evaluate), and not timed"
             )
         return self
+
+
+def with_language(config: RunConfig) -> RunConfig:
+    """The configuration with its language, where that was left out.
+
+    Raises:
+        UsageError: none is for its target.
+    """
+    return config.model_copy(update={"language": config.language or _language_for(config)})
 
 
 def _language_for(config: RunConfig) -> str:

@@ -13,6 +13,7 @@ from rich.table import Table
 from kernelevolve import app
 from kernelevolve.cli.options import Settings, examples, with_settings
 from kernelevolve.cli.reply import DONE, FELL_SHORT, STDERR, Reply
+from kernelevolve.core.target import Address
 from kernelevolve.testing.redteam import suite
 from kernelevolve.testing.redteam.record import Exploit, Limit
 from kernelevolve.testing.redteam.suite import Case, Kind, Outcome, Scoreboard
@@ -29,6 +30,7 @@ def register(cli: typer.Typer) -> None:
             "kernelevolve redteam --class B --ablate",
             "kernelevolve redteam --limits --class C",
             "kernelevolve redteam --name lazy-tuple --json",
+            "kernelevolve redteam --target nvidia --language cuda",
         )
     )(redteam)
 
@@ -54,8 +56,15 @@ def redteam(
     ] = False,
 ) -> Reply:
     """Judge the suite of exploits, their defused twins and honest kernels on this machine."""
-    config = settings.config()
-    wanted = suite.cases(classes=classes or (), names=name or (), ablate=ablate, beyond=limits)
+    config = app.with_language(settings.config())
+    wanted = suite.cases(
+        classes=classes or (),
+        names=name or (),
+        ablate=ablate,
+        beyond=limits,
+        vendor=Address.parse(config.target).vendor,
+        language=config.language,
+    )
     progress = Progress(wanted)
     with Live(console=STDERR, get_renderable=progress.render, refresh_per_second=4):
         found = app.redteam(config, wanted, progress.observe)

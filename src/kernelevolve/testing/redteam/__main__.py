@@ -15,19 +15,21 @@ MARKED = re.compile(r"(<!-- (redteam|limits) -->\n).*?(<!-- /\2 -->)", re.DOTALL
 
 def table() -> str:
     """One row per exploit: what it does, and what catches it."""
-    lines = ["| row | exploit | what it does | caught by |", "|---|---|---|---|"]
+    lines = ["| row | exploit | on | what it does | caught by |", "|---|---|---|---|---|"]
     for exploit in sorted(suite.exploits(), key=lambda e: (e.letter, int(e.row[1:]))):
         named = ", ".join(f"`{d}`" for d in exploit.caught_by[:2])
         named += ", …" if len(exploit.caught_by) > 2 else ""
-        lines.append(f"| {exploit.row} | `{exploit.name}` | {exploit.does} | {named} |")
+        places = ", ".join(exploit.places) or "all"
+        lines.append(f"| {exploit.row} | `{exploit.name}` | {places} | {exploit.does} | {named} |")
     return "\n".join(lines) + "\n"
 
 
 def known() -> str:
     """One row per kernel that is known to get past, and why it does."""
-    lines = ["| row | kernel | what it does | why it is not caught |", "|---|---|---|---|"]
+    lines = ["| row | kernel | on | what it does | why it is not caught |", "|---|---|---|---|---|"]
     for limit in sorted(suite.limits(), key=lambda e: (e.row[0], int(e.row[1:]))):
-        lines.append(f"| {limit.row} | `{limit.name}` | {limit.does} | {limit.risk} |")
+        places = ", ".join(limit.places) or "all"
+        lines.append(f"| {limit.row} | `{limit.name}` | {places} | {limit.does} | {limit.risk} |")
     return "\n".join(lines) + "\n"
 
 

@@ -11,6 +11,9 @@ from kernelevolve.core.evaluation import Stage
 
 HEAD = "import torch\nfrom torch import nn\nfrom torch.nn import functional as F\n"
 NATIVE = 'from kernelevolve.runtime import cpp\nkernel = cpp.load("kernel.cpp", flags={flags})\n'
+CUDA = "from kernelevolve.runtime import cuda\n"
+LOAD = '{name} = cuda.load("kernel.cu", "{name}")\n'
+ENTRY = re.compile(r'extern "C" __global__ void\s+(?:__\w+__\([^)]*\)\s*)?(\w+)\(')
 MARK = re.compile(r"\s*(#|//) (cheat|honest)$")
 
 
@@ -29,19 +32,38 @@ class Fixture:
     kernel: str = ""
     """Text of `kernel.cpp`."""
     flags: tuple[str, ...] = ("-O2",)
-    """For the compiler."""
+    """For the compiler of `kernel.cpp`."""
+    cuda: str = ""
+    """Text of `kernel.cu`, whose kernels are loaded under their names."""
+    vendors: tuple[str, ...] = ()
+    """Of targets that it is for; where empty, those that its sources are for."""
     stage: Stage = Stage.BENCHMARK
     """How far it is judged."""
     seconds: float = 20.0
     """Limit of one command to its runner."""
 
+    @property
+    def places(self) -> tuple[str, ...]:
+        """Vendors that it is for; none where it is for all."""
+        return self.vendors or (("cpu",) if self.kernel else ("nvidia",) if self.cuda else ())
+
+    def serves(self, vendor: str, language: str) -> bool:
+        """Whether it can be judged there; what has no native source can be in any language."""
+        written = "cpp" if self.kernel else "cuda" if self.cuda else language
+        return language == written and vendor in (self.places or (vendor,))
+
     def candidate(self, language: str, *, cheating: bool = True) -> Candidate:
         """Its files: a line marked `cheat` is in the exploit only, `honest` in the twin only."""
-        native = NATIVE.format(flags=list(self.flags)) if self.kernel else ""
-        files = [SourceFile(path="model.py", text=HEAD + native + variant(self.model, cheating))]
+        native, files = "", []
         if self.kernel:
+            native = NATIVE.format(flags=list(self.flags))
             files.append(SourceFile(path="kernel.cpp", text=variant(self.kernel, cheating)))
-        return Candidate(language=language, files=tuple(files))
+        if self.cuda:
+            text = variant(self.cuda, cheating)
+            native = CUDA + "".join(LOAD.format(name=name) for name in ENTRY.findall(text))
+            files.append(SourceFile(path="kernel.cu", text=text))
+        model = SourceFile(path="model.py", text=HEAD + native + variant(self.model, cheating))
+        return Candidate(language=language, files=(model, *files))
 
 
 @dataclass(frozen=True)

@@ -18,10 +18,13 @@ from kernelevolve.core.target import TargetSpec
 from kernelevolve.testing.redteam import exploits as exploit_tables
 from kernelevolve.testing.redteam import honest as honest_tables
 from kernelevolve.testing.redteam import limits as limit_table
+from kernelevolve.testing.redteam import limits_gpu
 from kernelevolve.testing.redteam.record import Exploit, Fixture, Honest, Limit
 from kernelevolve.testing.redteam.tasks import TASKS, task
 
 Kind = Literal["exploit", "twin", "honest", "ablated", "limit"]
+DEVICE_SECONDS = 20.0
+DEVICE_MEMORY = 16 << 30
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,7 @@ class Case:
             target=spec,
             stage=fixture.stage,
             seed=token_hex(16),
-            limits=Limits(run_seconds=fixture.seconds, memory_bytes=4 << 30),
+            limits=_limits(fixture, spec),
             without=self._without,
         )
 
@@ -49,6 +52,14 @@ class Case:
         if self.kind == "ablated" and isinstance(self.fixture, Exploit):
             return self.fixture.switched_off
         return frozenset()
+
+
+def _limits(fixture: Fixture, spec: TargetSpec) -> Limits:
+    """A device's driver wants time and memory of its own before anything is computed."""
+    seconds, memory = fixture.seconds, 4 << 30
+    if spec.accelerated:
+        seconds, memory = seconds + DEVICE_SECONDS, DEVICE_MEMORY
+    return Limits(run_seconds=seconds, memory_bytes=memory)
 
 
 @dataclass(frozen=True)
@@ -165,7 +176,7 @@ def honest() -> tuple[Honest, ...]:
 
 def limits() -> tuple[Limit, ...]:
     """What is known to get past."""
-    return limit_table.TABLE
+    return (*limit_table.TABLE, *limits_gpu.TABLE)
 
 
 def _records(package: Any) -> Iterable[Any]:
@@ -180,6 +191,8 @@ def cases(
     names: Sequence[str] = (),
     ablate: bool = False,
     beyond: bool = False,
+    vendor: str = "cpu",
+    language: str = "cpp",
 ) -> list[Case]:
     """What a run judges.
 
@@ -188,12 +201,18 @@ def cases(
         names: of fixtures; all where empty.
         ablate: judge the exploits a second time with their defence switched off.
         beyond: judge what is known to get past, too; what is named is judged anyhow.
+        vendor: of the target; only what can be judged there is wanted.
+        language: that candidates are given in.
 
     Raises:
-        UsageError: there is no such class or fixture.
+        UsageError: there is no such class or fixture, or a named one is not for that target.
     """
+    everything = (*exploits(), *honest(), *limits())
     _require("class", classes, {e.row for e in exploits()} | {e.letter for e in exploits()})
-    _require("fixture", names, {f.name for f in (*exploits(), *honest(), *limits())})
+    _require("fixture", names, {f.name for f in everything})
+    served = {f.name for f in everything if f.serves(vendor, language)}
+    if others := [name for name in names if name not in served]:
+        raise UsageError(f"{others[0]!r} is not for target {vendor!r} and language {language!r}")
     found: list[Case] = []
     for exploit in exploits():
         if classes and not {exploit.row, exploit.letter} & set(classes):
@@ -206,7 +225,8 @@ def cases(
         found += [Case("limit", e) for e in limits() if {e.row, e.row[0]} & rows]
     if not classes:
         found += [Case("honest", kernel) for kernel in honest()]
-    return [case for case in found if not names or case.fixture.name in names]
+    wanted = served & set(names) if names else served
+    return [case for case in found if case.fixture.name in wanted]
 
 
 def _require(what: str, wanted: Sequence[str], known: set[str]) -> None:

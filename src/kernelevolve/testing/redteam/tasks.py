@@ -5,11 +5,13 @@ from functools import cache
 from kernelevolve import taskfile
 from kernelevolve.core.task import Task
 from kernelevolve.testing.redteam import limits
+from kernelevolve.testing.redteam.gpu_tasks import GPU
 from kernelevolve.testing.redteam.record import HEAD, variant
 from kernelevolve.testing.redteam.unseen import UNSEEN
 
 TASKS = (
     UNSEEN
+    | GPU
     | limits.TASKS
     | {
         "softmax": """

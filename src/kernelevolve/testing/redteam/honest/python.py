@@ -45,7 +45,7 @@ TABLE = (
         "view-of-its-own-buffer",
         "softmax",
         "Returns a view of a larger tensor that it made in this call.",
-        "out = torch.empty(len(x) + 3, x.shape[1] + 5)\n"
+        "out = x.new_empty(len(x) + 3, x.shape[1] + 5)\n"
         "view = out[2:-1, 1:-4]\n"
         "view.copy_(torch.softmax(x, -1))\n"
         "return view",
@@ -72,7 +72,7 @@ TABLE = (
         "early-exit",
         "relu",
         "Skips the work where all inputs are zero, which is right for all inputs.",
-        "return torch.zeros(x.shape) if not x.any() else torch.relu(x)",
+        "return x.new_zeros(x.shape) if not x.any() else torch.relu(x)",
     ),
     forward(
         "tuple-as-a-namedtuple-of-tensors",
@@ -195,7 +195,7 @@ TABLE = (
 
                 def forward(self, x):
                     if self.work is None or self.work.shape != x.shape:
-                        self.work = torch.empty(x.shape)
+                        self.work = x.new_empty(x.shape)
                     torch.sub(x, x.amax(-1, True), out=self.work)
                     self.work.exp_()
                     return self.work / self.work.sum(-1, True)
@@ -230,7 +230,7 @@ TABLE = (
 
             class ModelNew(nn.Module):
                 def forward(self, x):
-                    out = torch.empty(x.shape)
+                    out = x.new_empty(x.shape)
                     def part(rows):
                         torch.relu(x[rows]), out[rows].copy_(torch.relu(x[rows]))
                     list(pool.map(part, (slice(0, 32), slice(32, 64))))
