@@ -84,14 +84,20 @@ def warm_up(session: Session, plan: Plan) -> float:
     call was warmed when it was verified.
     """
     if session.usual_us:
-        session.window(calls_for(session.usual_us, plan, session.random))
+        session.window(_first(session, session.usual_us, plan))
         return session.usual_us
     session.calibrate()
     first = session.window(1 if session.single_us > plan.window_us else len(session.slots))
     guess = max(MIN_US, first.us, first.own_us)
     session.widen(ceil(MOST_OF_WINDOW * plan.window_us / guess))
-    second = session.window(calls_for(guess, plan, session.random))
+    second = session.window(_first(session, guess, plan))
     return max(MIN_US, min(first.us, second.us), min(first.own_us, second.own_us))
+
+
+def _first(session: Session, us: float, plan: Plan) -> int:
+    """Calls of a window to warm up: on a device the most, as outputs of all are kept."""
+    most = min(MAX_CALLS, ceil(MOST_OF_WINDOW * plan.window_us / max(us, MIN_US)))
+    return most if session.on_device else calls_for(us, plan, session.random)
 
 
 def measure(

@@ -12,7 +12,7 @@ from kernelevolve.evaluation.layout import Array
 
 HUGE_PAGE = 2 << 20
 BANKS = 3
-"""Of addresses in a mailbox."""
+"""Of addresses in a mailbox, where a device does not allow for more."""
 LIBC = ctypes.CDLL(None)
 LIBC.memcmp.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t)
 
@@ -72,13 +72,13 @@ class Block:
 class Mailbox(Block):
     """Where a driver notes, call by call, how many calls have ended and where their outputs lie.
 
-    First the count, then three banks of addresses that are used in turn: while one is written the
-    others hold those of the two calls before, whose outputs the driver keeps.
+    First the count, then banks of addresses that are used in turn: while one is written the others
+    hold those of the calls before, whose outputs the driver keeps.
     """
 
-    def __init__(self, outputs: int) -> None:
-        self.outputs = max(1, outputs)
-        super().__init__(8 * (1 + BANKS * self.outputs))
+    def __init__(self, outputs: int, banks: int = BANKS) -> None:
+        self.outputs, self.banks = max(1, outputs), banks
+        super().__init__(8 * (1 + banks * self.outputs))
         self._words = memoryview(self._map).cast("Q")
 
     def clear(self) -> None:
@@ -92,12 +92,12 @@ class Mailbox(Block):
     def noted(self, back: int = 0) -> tuple[int, list[int]]:
         """Calls that ended, and addresses of the last one's outputs; while the runner stands.
 
-        Of the call before it with `back`. It is the runner's word: whatever it says must be seen
-        in its memory.
+        Of one so many calls before it with `back`. It is the runner's word: whatever it says must
+        be seen in its memory.
         """
         words = self._words
         count = words[0]
-        bank = 1 + ((count - 1 - back) % BANKS) * self.outputs
+        bank = 1 + ((count - 1 - back) % self.banks) * self.outputs
         return count, words[bank : bank + self.outputs].tolist()
 
 

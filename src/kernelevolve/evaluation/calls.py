@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 from kernelevolve.core.detector import Detector
 from kernelevolve.core.task import Task
 from kernelevolve.evaluation import places, replies
-from kernelevolve.evaluation.blocks import Block, same
+from kernelevolve.evaluation.blocks import BANKS, Block, same
 from kernelevolve.evaluation.comparison import LEAST_SHARE, POISON, Comparison
 from kernelevolve.evaluation.fresh import Crossing, Fresh
 from kernelevolve.evaluation.layout import Array, Layout
@@ -78,12 +78,17 @@ class Calls:
     """Whether its calls run on a device, and not on the runner's processor."""
 
     def __post_init__(self) -> None:
-        self.outputs = Outputs(self.runner, self.prepared.plain)
+        self.outputs = Outputs(self.runner, self.prepared.plain, self._banks)
         wanted = self._does(Detector.FRESH_CONTENTS) and not self.prepared.keeps_contents
         crossing = self.fresh.crossing if self.fresh and wanted else None
         self.freshens = crossing is not None
         self.slots = self._slots(crossing)
         self.comparison = Comparison(self.task, self.prepared, self.without)
+
+    @property
+    def _banks(self) -> int:
+        """How many calls' outputs have an address at a time; those of all but one are kept."""
+        return BANKS
 
     def _slots(self, crossing: Crossing | None) -> Any:
         return Slots(self.prepared, self.ring, self.random, crossing)
@@ -120,6 +125,7 @@ class Calls:
             device_bytes=block.device_bytes,
             mailbox=mailbox.nbytes,
             outputs=mailbox.outputs,
+            banks=mailbox.banks,
             guards=self._does(Detector.GUARDS),
         )
 

@@ -168,6 +168,7 @@ class Context:
             "room": device.block,
             "ring": lambda made: DeviceRing(device, made.contents, made.inputs.nbytes, memory),
             "cache": self.spec.last_level_cache,
+            "memory": memory,
         }
 
     def fixed_parameters(self, workload: Workload) -> list[str]:

@@ -84,7 +84,7 @@ class DeviceRunner(Runner):
 
     @property
     def reaches(self) -> bool:
-        """Whether memory could not be read yet, in the middle of an answer, or never can be here."""
+        """Whether memory could not be read yet, amid an answer, or never can be on this machine."""
         return bool(self._wanted) and (self._answering or not self.peeks)
 
     def reach_for(self) -> None:

@@ -6,9 +6,10 @@ from statistics import median
 from typing import ClassVar
 
 from kernelevolve.core.detector import Detector
+from kernelevolve.evaluation.blocks import BANKS
 from kernelevolve.evaluation.calls import CALIBRATIONS, Calls
 from kernelevolve.evaluation.device_runner import DeviceRunner
-from kernelevolve.evaluation.device_slots import DeviceSlots
+from kernelevolve.evaluation.device_slots import SHARE, DeviceSlots
 from kernelevolve.evaluation.fresh import Crossing
 from kernelevolve.evaluation.midway import Midway
 from kernelevolve.evaluation.outputs import Seen
@@ -17,6 +18,8 @@ from kernelevolve.evaluation.session import Session
 from kernelevolve.evaluation.verify import Broken, Objection
 from kernelevolve.evaluation.window import Timed
 
+MOST_KEPT = 512
+"""Outputs of one window, which take no more of the device's memory than its slots."""
 OVERHEAD_LIMIT = 1e-3
 """Seconds; no device needs more to change from the judge to a runner and back."""
 WORKS_ON = "the device worked on when all calls had ended; leave no kernel running behind a call"
@@ -52,6 +55,35 @@ class DeviceSession(Session):
         if self.runner.device.rest() is None:
             self.object_to(Broken(Detector.OUTSIDE_WORK, WORKS_ON))
         self.runner.device.forget()
+
+    @property
+    def _banks(self) -> int:
+        """As many as memory allows: any call of a window may be the one that is verified."""
+        nbytes = max(1, self.prepared.plain.nbytes)
+        return max(BANKS, min(MOST_KEPT, self.prepared.memory // SHARE // nbytes) + 1)
+
+    def _back(self, ended: int) -> int:
+        """A secret call among those whose outputs are kept, counted from the last one back."""
+        return self.random.randrange(max(1, min(ended, self.outputs.mailbox.banks - 1)))
+
+    def _judge(self, slot: int, count: int, *, buffers: bool, twice: bool, only: bool) -> None:
+        """Any call of a timed window, once outputs like its own were described."""
+        back = 0 if only or twice or buffers or not self._spots else self._back(count)
+        seen = self.outputs.look(back) if back else None
+        if seen is None or self.runner.reaches:
+            super()._judge(slot, count, buffers=buffers, twice=twice, only=only)
+            return
+        if seen.count != count:
+            text = f"the answer came when {seen.count} of {count} calls had ended"
+            raise Broken(Detector.SETTLED, text)
+        self._check_midway((slot - back) % len(self.slots))
+
+    def _look(self, midway: Midway | None = None) -> Seen:
+        seen = super()._look()
+        if midway is None or not seen.count:
+            return seen
+        midway.back = self._back(seen.count)
+        return Seen(seen.count, self.outputs.look(midway.back).pointers)
 
     def _steady(self, midway: Midway, timed: Timed, count: int, done: int) -> bool:
         """Calls are given to the device ahead of their time: their count has no pace."""

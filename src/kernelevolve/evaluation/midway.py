@@ -37,6 +37,8 @@ class Midway:
     """So many bring about the stop."""
     look: Callable[[], object]
     """What to do while everything stands."""
+    back: int | None = None
+    """Which call is looked at, counted from the last one back, where outputs of many are kept."""
     begun: float = 0.0
     """When the window began, by the judge's clock in seconds."""
     last: int = 0
@@ -64,8 +66,11 @@ class Midway:
     def looked_at(self, ended: int) -> int:
         """Which of the calls that had ended is verified: the one that brought the stop about.
 
-        Where more than one has ended since, its outputs are gone, and the last one is.
+        Where more than one has ended since, its outputs are gone, and the last one is; or one so
+        many calls before that as it was decided to look `back`.
         """
+        if self.back is not None:
+            return ended - self.back
         return self.found if self.found == ended - 1 and self.found else ended
 
     def share(self, took: float) -> float:

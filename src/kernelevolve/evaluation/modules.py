@@ -4,6 +4,7 @@ import copy
 import inspect
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.util import module_from_spec, spec_from_file_location
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from kernelevolve.core.task import Workload
+from kernelevolve.evaluation.addresses import note, storage
 from kernelevolve.evaluation.blocks import BANKS
 from kernelevolve.evaluation.tensors import flatten, tree_map
 
@@ -242,6 +244,8 @@ class Subject:
     result: Any = None
     before: Any = None
     """Results of the last call and of the one before it, kept for the judge to look at."""
+    others: deque[Any] = field(default_factory=deque)
+    """Results of calls before these two, where there are banks for their addresses."""
     snapshot: dict[str, Tensor] = field(default_factory=dict)
     sync: Callable[[], object] = int
     """Waits until the device has done what it was given; there is nothing to wait for on none."""
@@ -249,6 +253,8 @@ class Subject:
     """Gives the device the least of work: every window begins with it, empty ones too."""
     mailbox: memoryview = field(default_factory=lambda: EMPTY)
     """The judge's: the count of ended calls, and banks of their outputs' addresses."""
+    banks: int = BANKS
+    """How many; the last one may be half written, and the results of all others are kept."""
 
     def remember(self) -> None:
         """Keep the buffers, to be restored before verified calls."""
@@ -300,19 +306,22 @@ class Subject:
         """
         self.before = self.result = None
         slots, call, ring = self.slots, self.call, len(self.slots)
-        box, bank = self.mailbox, len(self.mailbox) // BANKS
+        box, banks = self.mailbox, self.banks
+        bank = len(box) // banks
         before = result = None
+        self.others = others = deque[Any](maxlen=banks - BANKS)
         with torch.set_grad_enabled(self.backward):
             begun = time.perf_counter()
             self.wake()
             for number in range(count):
                 latest = call(slots[(start + number) % ring])
-                place = 1 + number % BANKS * bank
+                place = 1 + number % banks * bank
                 if type(latest) is Tensor:
                     box[place] = latest.data_ptr()
                 else:
                     note(box[place : place + bank], latest)
                 box[0] = number + 1
+                others.append(before)
                 before, result = result, latest
                 if held is not None:
                     held.append(latest)
@@ -337,36 +346,6 @@ class Subject:
         own = dict(self.model.named_buffers())
         changed = {name: own[self.names.get(name, name)] for name in self.mutated}
         return [self.result, changed]
-
-
-def note(bank: memoryview, value: object) -> int:
-    """Write the addresses of a nest's tensors, in the order of `flatten`; how many there are."""
-    if isinstance(value, Tensor):
-        if len(bank):
-            bank[0] = address(value)
-        return 1
-    if not isinstance(value, list | tuple | Mapping):
-        return 0
-    found = 0
-    for item in value.values() if isinstance(value, Mapping) else value:
-        found += note(bank[found:], item)
-    return found
-
-
-def address(tensor: Tensor) -> int:
-    """Where its first element lies; 0 where it has no memory of its own."""
-    try:
-        return tensor.data_ptr()
-    except RuntimeError:
-        return 0
-
-
-def storage(tensor: Tensor) -> int:
-    """Where its memory begins; 0 where it has none of its own."""
-    try:
-        return tensor.untyped_storage().data_ptr()
-    except (RuntimeError, NotImplementedError):
-        return 0
 
 
 def gradients(

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from kernelevolve.core.detector import Detector
-from kernelevolve.evaluation.blocks import Mailbox
+from kernelevolve.evaluation.blocks import BANKS, Mailbox
 from kernelevolve.evaluation.layout import Array, Layout, Leaf, contiguous, packed, raw
 from kernelevolve.evaluation.peek import Extent
 from kernelevolve.evaluation.processes import Runner
@@ -30,10 +30,10 @@ class Seen:
 class Outputs:
     """Of one session. The first outputs are only described, so that later ones can be read."""
 
-    def __init__(self, runner: Runner, plain: Layout) -> None:
+    def __init__(self, runner: Runner, plain: Layout, banks: int = BANKS) -> None:
         self._runner = runner
         self._plain = plain
-        self.mailbox = Mailbox(len(plain.leaves))
+        self.mailbox = Mailbox(len(plain.leaves), banks)
         self._lies: tuple[Leaf, ...] = ()
         """As described last; the extents of the next read."""
         self._taken: Array = np.empty(0, np.uint8)
@@ -45,7 +45,7 @@ class Outputs:
         return bool(self._lies) or not self._plain.leaves
 
     def look(self, back: int = 0) -> Seen:
-        """Read outputs of the last ended call, or of the one before. The runner stands still.
+        """Read outputs of the last ended call, or of one before it. The runner stands still.
 
         None has been seen to end where its outputs lie in memory that is not known yet.
 

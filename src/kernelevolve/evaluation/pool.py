@@ -68,6 +68,8 @@ class Prepared:
     """Makes memory for slots there."""
     cache: int = 0
     """Bytes of a device's last cache, which the slots should exceed; 0 on a processor."""
+    memory: int = 0
+    """Bytes of a device's memory."""
     lent: list[Any] = field(default_factory=list)
     """Slots and outputs of candidates, one candidate after the other."""
 
@@ -125,6 +127,7 @@ class Preparation:
     room: Callable[[int], Block] = Block
     ring: Callable[[Prepared], Any] = lambda prepared: host_ring(prepared)
     cache: int = 0
+    memory: int = 0
     findings: list[Finding] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -176,7 +179,7 @@ class Preparation:
             mutated, list(reply["aliases"]), shared(outputs, reply), mutates, buffers_matter,
             self._answers.kind, self.findings,
             left=inplace.left(inputs, contents, after, exact) if mutates else inplace.NOTHING,
-            room=self.room, ring=self.ring, cache=self.cache,
+            room=self.room, ring=self.ring, cache=self.cache, memory=self.memory,
         )  # fmt: skip
 
     def _inputs(self) -> tuple[Layout, list[Array]]:

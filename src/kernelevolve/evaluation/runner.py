@@ -22,7 +22,7 @@ from kernelevolve import registry
 from kernelevolve.core.evaluation import Build
 from kernelevolve.core.task import Task
 from kernelevolve.evaluation import heap, modules, state
-from kernelevolve.evaluation.blocks import BANKS
+from kernelevolve.evaluation.addresses import address
 from kernelevolve.evaluation.layout import Layout
 from kernelevolve.evaluation.modules import Subject
 from kernelevolve.evaluation.tensors import (
@@ -181,7 +181,8 @@ class Runner:
             self.memories.append(memory)
         if "mailbox" in body:
             words = memoryview(Memory.map(fds[1], body["mailbox"]).buffer).cast("Q")
-            subject.mailbox = words[: 1 + BANKS * body["outputs"]]
+            subject.banks = body["banks"]
+            subject.mailbox = words[: 1 + subject.banks * body["outputs"]]
         return {}
 
     def _memory(self, body: Request, fd: int) -> Memory:
@@ -263,6 +264,7 @@ class Runner:
         """Put buffers back, collect garbage, and leave freed memory that holds no useful value."""
         subject = self.subjects[body["workload"]]
         subject.before = subject.result = None
+        subject.others.clear()
         subject.restore()
         gc.collect(0)
         there = self.device
@@ -286,7 +288,7 @@ class Runner:
             "strides": [list(t.stride()) for t in tensors],
             "types": [self.kind(t) for t in tensors],
             "devices": [t.device.type for t in tensors],
-            "pointers": [modules.address(t) for t in tensors],
+            "pointers": [address(t) for t in tensors],
             "aliases": [self._is_given(t) or subject.owns(t) for t in tensors],
         }
         first = body.get("first", len(tensors))

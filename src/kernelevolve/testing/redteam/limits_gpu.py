@@ -51,7 +51,7 @@ watch(volatile int *beat, const unsigned long long *slots, float *even, float *o
 
             def calls(self, start, count, held=None):
                 slots, box, begun = self.slots, self.mailbox, clock()
-                x, ring, bank = slots[0]["args"][0], len(slots), (len(box) - 1) // 3
+                x, ring, bank = slots[0]["args"][0], len(slots), (len(box) - 1) // self.banks
                 if held is not None or count < 8 or not x.is_contiguous():
                     return original(self, start, count, held)
                 self.before = self.result = None
@@ -81,7 +81,7 @@ watch(volatile int *beat, const unsigned long long *slots, float *even, float *o
                         begin()
                         now = clock()
                     last = now
-                    box[1 + number % 3 * bank] = outs[number % 2].data_ptr()
+                    box[1 + number % self.banks * bank] = outs[number % 2].data_ptr()
                     box[0] = number + 1
                     seen[0] = number + 1
                 self.before, self.result = outs[count % 2], outs[(count - 1) % 2]
