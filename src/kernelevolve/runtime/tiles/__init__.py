@@ -1,0 +1,26 @@
+"""Stands for a GPU in Triton, on the processor.
+
+Triton's own front end compiles each kernel for the device's architecture, with the arguments and
+options of the launch, and holds it to the device's limits; then Triton's interpreter runs it on
+tensors in host memory. What compiled needs is left in `kernelevolve.runtime.launched`.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Device:
+    """What is to be stood for."""
+
+    capability: int
+    """90 for sm_90."""
+    multiprocessors: int
+    shared_block: int
+    """Bytes of shared memory that a block may have."""
+
+
+def emulate(device: Device) -> None:
+    """Have every launch of this process go there."""
+    from kernelevolve.runtime.tiles.driver import install
+
+    install(device)
