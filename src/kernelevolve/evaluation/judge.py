@@ -15,6 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
+from kernelevolve import registry
 from kernelevolve.core.detector import Detector
 from kernelevolve.core.evaluation import Build, Evaluation, Stage, Status
 from kernelevolve.core.job import Admission, Finding, Job, Limits
@@ -80,7 +81,8 @@ class Lane:
         if name != "reference":
             checks = sanitize.environment() if name == "sanitizing" else {}
             walls = Walls(readable=[Path(self.setup.builds)], ends_itself=True)
-            preload = [*PRELOAD, *bindings, language]
+            wanted = registry.load("language", self.setup.language).preload
+            preload = [*PRELOAD, *bindings, language, *filter(registry.installed, wanted)]
             return WarmParent("candidate", walls, environment | checks, preload, self.device)
         walls = Walls(writable=[Path(self.setup.compiled)], everything=True, ends_itself=True)
         cache = {"TORCHINDUCTOR_CACHE_DIR": self.setup.compiled}

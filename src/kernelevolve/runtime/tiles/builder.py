@@ -1,4 +1,4 @@
-"""What Triton's interpreter does for each operation of a kernel, where its own way is not a device's.
+"""What Triton's interpreter does for each operation, where its own way is not a device's.
 
 Numbers of bfloat16 are held as float32 that were rounded once, operands of a product in TF32 lose
 the bits that it drops, and every access is checked against the tensors that the launch was given.
@@ -6,10 +6,12 @@ the bits that it drops, and every access is checked against the tensors that the
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+import triton
 import triton.language as tl
 from triton.runtime import interpreter
 
@@ -18,21 +20,17 @@ HELD = np.dtype(np.float32)
 STORED = np.dtype(np.uint16)
 TF32_DROPS = 13
 """Of the bits of a float32."""
-OWN = (__file__, interpreter.__file__)
-ELEMENTWISE: dict[str, Any] = {
-    **{
-        name: getattr(torch, name)
-        for name in (
-            "acos acosh asin asinh atan atan2 atanh ceil cos cosh erf erfc erfinv exp exp2 expm1 "
-            "floor fmod hypot lgamma log log10 log1p log2 pow round rsqrt sin sinh sqrt tan tanh trunc"
-        ).split()
-    },
-    "fabs": torch.abs,
-    "rint": torch.round,
-    "nearbyint": torch.round,
-    "fmin": torch.fmin,
-    "fmax": torch.fmax,
-}
+OWN = (__file__, str(Path(triton.__file__).parent))
+"""Frames of these are not of a kernel."""
+ELEMENTWISE = {
+    name: getattr(torch, name)
+    for name in (
+        "acos", "acosh", "asin", "asinh", "atan", "atan2", "atanh", "ceil", "cos", "cosh",
+        "erf", "erfc", "erfinv", "exp", "exp2", "expm1", "floor", "fmax", "fmin", "fmod", "hypot",
+        "lgamma", "log", "log10", "log1p", "log2", "pow", "rsqrt", "sin", "sinh", "sqrt", "tan",
+        "tanh", "trunc",
+    )
+} | {"fabs": torch.abs, "rint": torch.round, "nearbyint": torch.round}  # fmt: skip
 """Of CUDA's own library, by the names there."""
 original_type = interpreter._get_np_dtype
 original_check = interpreter._validate_np_data_size
@@ -91,16 +89,20 @@ def converted(data: Any, source: Any, target: Any, rounding: Any) -> Any:
     return data if target == tl.float32 else original_convert(data, tl.float32, target, rounding)
 
 
-class Handle(interpreter.TensorHandle):  # type: ignore[misc,name-defined]
+class Handle(interpreter.TensorHandle):  # type: ignore[misc]
     """A value of a kernel."""
 
+    data: Any
+    dtype: Any
+
     def __post_init__(self) -> None:
+        """Keep what the type can hold."""
         super().__post_init__()
         if self.dtype == tl.bfloat16 and self.data.dtype.kind == "f":
             self.data = rounded(self.data)
 
 
-class Builder(interpreter.InterpreterBuilder):  # type: ignore[misc,name-defined]
+class Builder(interpreter.InterpreterBuilder):  # type: ignore[misc]
     """Carries out operations for one launch at a time."""
 
     def __init__(self) -> None:
@@ -144,9 +146,6 @@ class Builder(interpreter.InterpreterBuilder):  # type: ignore[misc,name-defined
         """Between numbers, rounded once."""
         return Handle(src.data.astype(held_as(dst_type)), dst_type.scalar)
 
-    create_si_to_fp = create_ui_to_fp = create_fp_to_si = create_fp_to_ui = cast_impl
-    create_fp_ext = create_fp_trunc = cast_impl
-
     def create_bitcast(self, src: Any, dst_type: Any) -> Any:
         """The same bits as another type."""
         if src.dtype.scalar == tl.bfloat16:
@@ -172,7 +171,9 @@ class Builder(interpreter.InterpreterBuilder):  # type: ignore[misc,name-defined
         name = symbol.removeprefix("__nv_")
         known = ELEMENTWISE.get(name) or ELEMENTWISE.get(name.removesuffix("f"))
         if known is None:
-            raise Fault(f"{where()}: {symbol} cannot be interpreted; what can is listed in its guide")
+            raise Fault(
+                f"{where()}: {symbol} cannot be interpreted; what can is listed in its guide"
+            )
         given = (torch.from_numpy(np.ascontiguousarray(x.data)) for x in arguments)
         return Handle(known(*given).numpy(), kind.scalar)
 
@@ -183,9 +184,7 @@ class Builder(interpreter.InterpreterBuilder):  # type: ignore[misc,name-defined
         addresses = ptrs.data[np.broadcast_to(mask, ptrs.data.shape)].astype(np.int64)
         fine = np.zeros(addresses.shape, bool)
         for region in self.regions:
-            fine |= (addresses >= region.begin) & (
-                addresses <= region.begin + region.nbytes - size
-            )
+            fine |= (addresses >= region.begin) & (addresses <= region.begin + region.nbytes - size)
         if not fine.all():
             bad = int(addresses[~fine][0])
             raise Fault(f"{where()}: program {list(self.grid_idx)} {does} {self._told(bad, size)}")
@@ -194,10 +193,16 @@ class Builder(interpreter.InterpreterBuilder):  # type: ignore[misc,name-defined
         """Where an address lies, by the argument that is nearest."""
         if not self.regions:
             return f"{size} bytes, of no tensor: the launch was given none"
-        near = min(self.regions, key=lambda r: min(abs(address - r.begin),
-                                                    abs(address - r.begin - r.nbytes)))
+        near = min(
+            self.regions,
+            key=lambda r: min(abs(address - r.begin), abs(address - r.begin - r.nbytes)),
+        )
         past = address - near.begin - near.nbytes
-        place = f"{past} bytes past the end" if past > -size else f"{near.begin - address} bytes before the start"
+        place = (
+            f"{past} bytes past the end"
+            if past > -size
+            else f"{near.begin - address} bytes before the start"
+        )
         return (
             f"{size} bytes, {place} of argument {near.name!r}, which has {near.nbytes} bytes: "
             "mask every load and store that may leave its tensor"
@@ -216,6 +221,6 @@ def _in_tf32(data: Any) -> Any:
 def where() -> str:
     """File and line of the kernel that is being interpreted."""
     frame = sys._getframe(1)
-    while frame.f_back and ("/triton/" in frame.f_code.co_filename or frame.f_code.co_filename in OWN):
+    while frame.f_back and frame.f_code.co_filename.startswith(OWN):
         frame = frame.f_back
     return f"{frame.f_code.co_filename.rpartition('/')[2]}:{frame.f_lineno}"

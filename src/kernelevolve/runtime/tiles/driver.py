@@ -16,11 +16,11 @@ import triton.language as tl
 from triton import knobs
 from triton.backends.compiler import GPUTarget
 from triton.backends.driver import DriverBase
+from triton.language.extra import libdevice as declared
+from triton.language.extra.cuda import libdevice
 from triton.runtime import interpreter
 from triton.runtime.errors import InterpreterError
 from triton.runtime.jit import JITFunction
-from triton.language.extra import libdevice as declared
-from triton.language.extra.cuda import libdevice
 from triton.tools.tensor_descriptor import TensorDescriptor
 
 from kernelevolve.runtime import launched
@@ -32,7 +32,7 @@ MOST_THREADS = 1024
 USAGE = re.compile(r"REG:(\d+) STACK:(\d+)")
 
 
-class Driver(DriverBase):
+class Driver(DriverBase):  # type: ignore[misc]
     """One device."""
 
     def __init__(self, device: Device) -> None:
@@ -146,7 +146,9 @@ def interpret(kernel: JITFunction[Any], grid: tuple[int, ...], arguments: Sequen
     """
     if 0 in grid:
         return
-    regions = [r for n, a in zip(kernel.arg_names, arguments, strict=True) for r in regions_of(n, a)]
+    regions = [
+        r for n, a in zip(kernel.arg_names, arguments, strict=True) for r in regions_of(n, a)
+    ]
     BUILDER.regions = regions
     with in_language():
         try:
