@@ -56,6 +56,8 @@ class Language(Protocol):
     """Programs and Python modules that a build needs, with the command that installs each."""
     vendors: Sequence[str]
     """Targets that it is written for."""
+    preload: Sequence[str]
+    """Modules that candidates import, and their runners have imported ahead where they are here."""
 
     def guide(self, spec: TargetSpec) -> str:
         """What a programmer must know to write it for this device."""

@@ -1,5 +1,6 @@
 """One device as data, and the address that names it."""
 
+from collections.abc import Iterable, Mapping
 from typing import Literal
 
 from pydantic import Field
@@ -95,6 +96,22 @@ class Multiprocessor(Record):
         blocks = bounds[limit]
         share = blocks * warps * self.warp / self.threads
         return Occupancy(blocks=blocks, share=share, limit=limit)
+
+    def needs(self, kernels: Iterable[Mapping[str, float]]) -> dict[str, float]:
+        """Of several kernels together: the most that one needs of each, the least occupancy.
+
+        Args:
+            kernels: `registers`, `shared_bytes`, `block_threads`, and what else is known of each.
+        """
+        found: dict[str, float] = {}
+        for kernel in kernels:
+            held = self.occupancy(
+                int(kernel["block_threads"]), int(kernel["registers"]), int(kernel["shared_bytes"])
+            )
+            found = {k: max(v, found.get(k, 0.0)) for k, v in kernel.items()} | {
+                "occupancy": min(held.share, found.get("occupancy", 1.0))
+            }
+        return found
 
 
 class TargetSpec(Record):

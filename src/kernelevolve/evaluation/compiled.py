@@ -1,7 +1,18 @@
-"""What a build alone tells of a kernel for a GPU."""
+"""What compilers tell of a kernel for a GPU, without its time."""
 
 from kernelevolve.core.evaluation import Build, Diagnosis
 from kernelevolve.core.target import TargetSpec
+from kernelevolve.evaluation import replies
+from kernelevolve.evaluation.processes import Runner
+
+
+def launched(build: Build, spec: TargetSpec, runner: Runner, seconds: float) -> Build:
+    """The build with what those kernels need that were compiled when the runner launched them."""
+    limits = spec.multiprocessor
+    found = replies.kernels(runner.ask("kernels", seconds)) if limits else []
+    if not limits or not found:
+        return build
+    return build.model_copy(update={"resources": build.resources | limits.needs(found)})
 
 
 def diagnose(build: Build, spec: TargetSpec) -> Diagnosis | None:
@@ -22,7 +33,7 @@ def diagnose(build: Build, spec: TargetSpec) -> Diagnosis | None:
         fill = f"blocks of {threads} threads fill {{:.0%}} of a multiprocessor{bound}"
     sentence = (
         f"compiled for {spec.arch}, not timed: {registers} registers, {spills}, {shared} bytes of "
-        f"static shared memory; {fill.format(share)}"
+        f"shared memory; {fill.format(share)}"
     )
     return Diagnosis(
         limit="unknown", sentence=sentence, remarks=build.remarks, resources=build.resources

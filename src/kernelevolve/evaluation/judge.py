@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
+from kernelevolve import registry
 from kernelevolve.core.candidate import Candidate
 from kernelevolve.core.detector import Detector
 from kernelevolve.core.evaluation import Build, Evaluation, Stage, Status
@@ -85,7 +86,8 @@ class Lane:
             checks, prefix = self._checks(name)
             readable = [Path(self.setup.builds)]
             walls = Walls(readable=readable, ends_itself=True, devices=self._files)
-            preload = [*PRELOAD, *bindings, language]
+            wanted = registry.load("language", self.setup.language).preload
+            preload = [*PRELOAD, *bindings, language, *filter(registry.installed, wanted)]
             return WarmParent(
                 "candidate", walls, environment | checks, preload, self.device, prefix
             )

@@ -19,6 +19,10 @@ LONGEST = 1e6
 """Seconds; nothing that a runner reports took longer."""
 
 
+KERNEL = {"registers", "spill_bytes", "shared_bytes", "block_threads"}
+MOST_NEEDED = 1e9
+
+
 class Loaded(NamedTuple):
     """How a candidate took the reference's state."""
 
@@ -115,6 +119,18 @@ def handles(reply: Reply) -> dict[str, tuple[int, int]]:
     return {name: (begin, nbytes) for name, (begin, nbytes) in value.items()}
 
 
+def kernels(reply: Reply) -> list[dict[str, float]]:
+    """What each of several kernels needs.
+
+    Raises:
+        Malformed: it is none.
+    """
+    value = reply.get("kernels")
+    if not isinstance(value, list) or len(value) > MAX_LEAVES or not all(map(_is_kernel, value)):
+        raise Malformed(f"not what kernels need: {str(value)[:200]}")
+    return value
+
+
 def failure(reply: Reply) -> dict[str, str]:
     """What a module raised; empty where it did not.
 
@@ -134,6 +150,12 @@ def _is_flag(value: object) -> bool:
 
 def _is_address(value: object) -> bool:
     return type(value) is int and 0 <= value < ADDRESSES
+
+
+def _is_kernel(value: object) -> bool:
+    if not isinstance(value, dict) or value.keys() != KERNEL:
+        return False
+    return all(type(n) is float and 0 <= n <= MOST_NEEDED for n in value.values())
 
 
 def _is_shape(value: object) -> bool:

@@ -35,6 +35,7 @@ from kernelevolve.evaluation.tensors import (
     tree_map,
 )
 from kernelevolve.evaluation.wire import Channel, Closed
+from kernelevolve.runtime import launched
 
 Request = dict[str, Any]
 Reply = dict[str, Any]
@@ -88,6 +89,10 @@ class Runner:
     def do_state(self, body: Request, fds: Sequence[int]) -> Reply:
         """Flags and settings of this process, for the judge to compare."""
         return {"state": state.snapshot()}
+
+    def do_kernels(self, body: Request, fds: Sequence[int]) -> Reply:
+        """What those need that were compiled when they were launched."""
+        return {"kernels": list(launched.kernels.values())}
 
     def do_load(self, body: Request, fds: Sequence[int]) -> Reply:
         """A candidate: build folder, language, and the reference's state in shared memory."""

@@ -23,6 +23,7 @@ from kernelevolve.core.job import Job, Seeds
 from kernelevolve.core.task import Workload
 from kernelevolve.evaluation import (
     benchmark,
+    compiled,
     held,
     lease,
     physics,
@@ -119,8 +120,10 @@ class Trial:
                 for one in prepared:
                     self._verify(runner, one)
             self._note_state(watch, "verification")
+            self.build = compiled.launched(self.build, self.job.target, runner, self._seconds)
         if self.job.stage not in TIMED:
-            return self._evaluation(Status.OK)
+            diagnosis = compiled.diagnose(self.build, self.job.target)
+            return self._evaluation(Status.OK, diagnosis=diagnosis)
         with self.clock("sanitizers"), self._judged():
             self._sanitize(prepared)
         self.stage = self.job.stage

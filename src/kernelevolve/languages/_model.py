@@ -68,14 +68,22 @@ def calls_of(model: str, name: str) -> list[ast.Call]:
     Raises:
         ValueError: it is not Python; the message says where.
     """
-    try:
-        tree = ast.parse(model)
-    except SyntaxError as error:
-        raise ValueError(f"model.py:{error.lineno}: {error.msg}") from error
-    except (ValueError, RecursionError, MemoryError) as error:
-        raise ValueError(f"model.py:1: Python cannot parse it: {error}") from error
-    calls = (n for n in ast.walk(tree) if isinstance(n, ast.Call))
+    calls = (n for n in ast.walk(parsed(model)) if isinstance(n, ast.Call))
     return [call for call in calls if ast.unparse(call.func).endswith(name)]
+
+
+def parsed(text: str, path: str = "model.py") -> ast.Module:
+    """The tree of a file.
+
+    Raises:
+        ValueError: it is not Python; the message says where.
+    """
+    try:
+        return ast.parse(text)
+    except SyntaxError as error:
+        raise ValueError(f"{path}:{error.lineno}: {error.msg}") from error
+    except (ValueError, RecursionError, MemoryError) as error:
+        raise ValueError(f"{path}:1: Python cannot parse it: {error}") from error
 
 
 def literals(call: ast.Call, names: tuple[str, ...], example: str) -> dict[str, Any]:

@@ -48,6 +48,7 @@ class Cpp:
 
     requires: Mapping[str, str] = {"g++": "apt-get install g++"}
     vendors: Sequence[str] = ("cpu",)
+    preload: Sequence[str] = ()
 
     def guide(self, spec: TargetSpec) -> str:
         """How to write `model.py` and `kernel.cpp` for this processor."""

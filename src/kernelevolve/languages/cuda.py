@@ -74,6 +74,7 @@ class Cuda:
         "cuda.bindings": 'pip install "kernelevolve[cuda]"',
     }
     vendors: Sequence[str] = ("nvidia",)
+    preload: Sequence[str] = ()
 
     def guide(self, spec: TargetSpec) -> str:
         """How to write `model.py` and `kernel.cu`."""
@@ -187,7 +188,7 @@ def _build_inline(candidate: Candidate, spec: TargetSpec, workdir: Path, run: Ru
 def _resources(log: str, stem: Path, spec: TargetSpec, run: Run) -> dict[str, float]:
     """Of the kernel that needs most of each; the census is of all kernels together."""
     threads = _bounds(stem.with_suffix(".ptx").read_text(errors="replace"))
-    found: dict[str, float] = {}
+    kernels = []
     for entry in ENTRY.finditer(log):
         shared = SHARED.search(entry["rest"])
         of_entry = {
@@ -195,15 +196,10 @@ def _resources(log: str, stem: Path, spec: TargetSpec, run: Run) -> dict[str, fl
             "stack_bytes": float(entry["stack"]),
             "spill_bytes": float(entry["stores"]) + float(entry["loads"]),
             "shared_bytes": float(shared[1]) if shared else 0.0,
+            "block_threads": float(threads.get(entry["name"], USUAL_THREADS)),
         }
-        found |= {k: max(v, found.get(k, 0.0)) for k, v in of_entry.items()}
-        if spec.multiprocessor is not None:
-            size = threads.get(entry["name"], USUAL_THREADS)
-            held = spec.multiprocessor.occupancy(
-                size, int(of_entry["registers"]), int(of_entry["shared_bytes"])
-            )
-            found["occupancy"] = min(held.share, found.get("occupancy", 1.0))
-            found["block_threads"] = max(float(size), found.get("block_threads", 0.0))
+        kernels.append(of_entry)
+    found = spec.multiprocessor.needs(kernels) if spec.multiprocessor else {}
     return found | _census(stem.with_suffix(".cubin"), run)
 
 

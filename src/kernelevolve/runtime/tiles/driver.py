@@ -1,0 +1,215 @@
+"""Triton's driver for a device that is not there, and its launches."""
+
+import re
+import subprocess
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+import triton
+import triton.language as tl
+from triton import knobs
+from triton.backends.compiler import GPUTarget
+from triton.backends.driver import DriverBase
+from triton.language.extra import libdevice as declared
+from triton.language.extra.cuda import libdevice
+from triton.runtime import interpreter
+from triton.runtime.errors import InterpreterError
+from triton.runtime.jit import JITFunction
+from triton.tools.tensor_descriptor import TensorDescriptor
+
+from kernelevolve.runtime import launched
+from kernelevolve.runtime.tiles import Device, builder
+from kernelevolve.runtime.tiles.builder import Builder, Handle, Region
+
+WARP = 32
+MOST_THREADS = 1024
+USAGE = re.compile(r"REG:(\d+) STACK:(\d+)")
+
+
+class Driver(DriverBase):  # type: ignore[misc]
+    """One device."""
+
+    def __init__(self, device: Device) -> None:
+        self.device = device
+        self.utils = Utils(device)
+        self.launcher_cls = partial(Launcher, self)
+        self.trying = False
+
+    @classmethod
+    def is_active(cls) -> bool:
+        """It is made active by hand only."""
+        return False
+
+    def map_python_to_cpp_type(self, ty: str) -> str:
+        """No launcher is compiled."""
+        return ty
+
+    def get_current_target(self) -> GPUTarget:
+        """What kernels are compiled for."""
+        return GPUTarget("cuda", self.device.capability, WARP)
+
+    def get_active_torch_device(self) -> torch.device:
+        """Where tensors lie."""
+        return torch.device("cpu")
+
+    def get_current_device(self) -> int:
+        """The only one."""
+        return 0
+
+    def get_current_stream(self, device: int) -> int:
+        """The only one."""
+        return 0
+
+    def get_benchmarker(self) -> Callable[..., Sequence[float]]:
+        """All configurations are alike here, but for those that do not fit on the device."""
+        return self._try
+
+    def _try(self, call: Callable[[], object], **_: object) -> Sequence[float]:
+        self.trying = True
+        try:
+            call()
+        finally:
+            self.trying = False
+        return [1.0, 1.0, 1.0]
+
+
+class Utils:
+    """What Triton asks of a device."""
+
+    def __init__(self, device: Device) -> None:
+        self.device = device
+
+    def get_device_properties(self, _: int) -> dict[str, int]:
+        """As CUDA's driver tells them."""
+        return {
+            "max_shared_mem": self.device.shared_block,
+            "multiprocessor_count": self.device.multiprocessors,
+            "max_num_regs": 65536,
+            "warpSize": WARP,
+        }
+
+    def load_binary(
+        self, name: str, cubin: bytes, shared: int, _: int
+    ) -> tuple[object, object, int, int, int]:
+        """Nothing is loaded: handles, registers and spills of a compiled kernel."""
+        registers, stack = needs_of(cubin)
+        handle = {"registers": float(registers), "spill_bytes": float(stack)}
+        return self, handle, registers, stack // 4, MOST_THREADS
+
+    def unload_module(self, module: object) -> None:
+        """There is nothing to unload."""
+
+
+def needs_of(cubin: bytes) -> tuple[int, int]:
+    """Registers of a thread, and bytes of its stack, where registers are spilled to."""
+    with NamedTemporaryFile(suffix=".cubin") as file:
+        Path(file.name).write_bytes(cubin)
+        command = [knobs.nvidia.cuobjdump.path, "--dump-resource-usage", file.name]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+    found = USAGE.search(done.stdout)
+    return (int(found[1]), int(found[2])) if found else (0, 0)
+
+
+class Launcher:
+    """One compiled kernel."""
+
+    def __init__(self, driver: Driver, source: Any, metadata: Any) -> None:
+        self.driver = driver
+        self.kernel = source.fn
+        self.metadata = metadata
+
+    def __call__(self, x: int, y: int, z: int, stream: int, function: Any, *rest: Any) -> None:
+        """Interpret it; the arguments come last."""
+        if self.driver.trying:
+            return
+        launched.kernels[self.metadata.hash] = function | {
+            "shared_bytes": float(self.metadata.shared),
+            "block_threads": float(self.metadata.num_warps * WARP),
+        }
+        interpret(self.kernel, (x, y, z), rest[4:])
+
+
+BUILDER = Builder()
+
+
+def interpret(kernel: JITFunction[Any], grid: tuple[int, ...], arguments: Sequence[Any]) -> None:
+    """Run all programs of a launch, one after the other.
+
+    Raises:
+        Fault: an access leaves what the launch was given; the message names the line.
+    """
+    if 0 in grid:
+        return
+    regions = [
+        r for n, a in zip(kernel.arg_names, arguments, strict=True) for r in regions_of(n, a)
+    ]
+    BUILDER.regions = regions
+    with in_language():
+        try:
+            executor = interpreter.GridExecutor(rewritten(kernel), kernel.arg_names, grid)
+            executor(*arguments)
+        except InterpreterError as error:
+            raise error.__cause__ or error from None
+
+
+def regions_of(name: str, argument: Any) -> Iterator[Region]:
+    """Of the tensors in an argument."""
+    if isinstance(argument, tuple):
+        for number, one in enumerate(argument):
+            yield from regions_of(f"{name}[{number}]", one)
+    elif isinstance(argument, TensorDescriptor):
+        yield Region(name, argument.base)
+    elif hasattr(argument, "data_ptr"):
+        yield Region(name, getattr(argument, "base", argument))
+
+
+@contextmanager
+def in_language() -> Iterator[None]:
+    """Have the functions of `triton.language` compute instead of being compiled."""
+    both = SimpleNamespace(__globals__={"tl": tl, "core": tl.core})
+    scope = interpreter._patch_lang(both)
+    try:
+        interpreter._patch_builtin(libdevice, BUILDER, scope)
+        for name in vars(declared).keys() & vars(libdevice).keys():
+            if callable(getattr(declared, name)) and not name.startswith("_"):
+                scope.set_attr(declared, name, getattr(libdevice, name))
+        for name, member in list(vars(tl.tensor).items()):
+            if isinstance(member, JITFunction):
+                scope.set_attr(tl.tensor, name, partial_method(member))
+        yield
+    finally:
+        scope.restore()
+
+
+def partial_method(function: JITFunction[Any]) -> Callable[..., Any]:
+    """A function of the language as a method of its tensors."""
+    return lambda *arguments, **named: function(*arguments, **named)
+
+
+def rewritten(kernel: JITFunction[Any]) -> Callable[..., Any]:
+    """Its Python, made to be interpreted; kept by Triton."""
+    return interpreter.InterpretedFunction(kernel.fn).rewrite()  # type: ignore[no-any-return]
+
+
+def call(self: JITFunction[Any], *arguments: Any, **named: Any) -> Any:
+    """A kernel's call of another function."""
+    return rewritten(self)(*arguments, **named)
+
+
+def install(device: Device) -> None:
+    """Make it the active one, and the interpreter compute as a device does."""
+    interpreter.TensorHandle = Handle
+    interpreter.InterpreterBuilder = Builder
+    interpreter.interpreter_builder = BUILDER
+    interpreter.interpreter_semantic = interpreter.TritonSemantic(BUILDER)
+    interpreter._get_np_dtype = builder.held_as
+    interpreter._validate_np_data_size = builder.fits
+    interpreter._convert_float = builder.converted
+    JITFunction.__call__ = call
+    triton.runtime.driver.set_active(Driver(device))
