@@ -83,7 +83,8 @@ class DeviceSession(Session):
         if midway is None or not seen.count:
             return seen
         midway.back = self._back(seen.count)
-        return Seen(seen.count, self.outputs.look(midway.back).pointers)
+        older = self.outputs.look(midway.back)
+        return Seen(seen.count if older.pointers else 0, older.pointers)
 
     def _steady(self, midway: Midway, timed: Timed, count: int, done: int) -> bool:
         """Calls are given to the device ahead of their time: their count has no pace."""

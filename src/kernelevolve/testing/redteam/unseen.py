@@ -58,7 +58,7 @@ UNSEEN = {
     "smoothed": """
         class Model(nn.Module):
             def forward(self, x, width):
-                i = torch.arange(256, dtype=torch.float32)
+                i = torch.arange(256, dtype=torch.float32, device=x.device)
                 weights = torch.exp(-((i[:, None] - i) ** 2) / (2 * width * width))
                 return x @ (weights / weights.sum(-1, keepdim=True)).t()
 
