@@ -41,7 +41,8 @@ Request = dict[str, Any]
 Reply = dict[str, Any]
 LAST_LINES = 30
 PENDING = "a pending conjugation or sign (resolve_conj, resolve_neg)"
-OWN_FRAMES = (str(Path(__file__).parent), "/torch/nn/modules/module.py")
+OWN_FRAMES = (str(Path(__file__).parents[1]), "-packages/")
+"""Of ours and of installed libraries, which are not the module's."""
 
 
 class Runner:

@@ -113,22 +113,24 @@ class Builder(interpreter.InterpreterBuilder):  # type: ignore[misc]
         """A constant."""
         return Handle(np.array([value], HELD), tl.bfloat16)
 
-    def create_masked_load(self, ptrs: Any, mask: Any, other: Any, *rest: Any) -> Handle:
+    def create_masked_load(self, ptrs: Any, mask: Any, other: Any, *rest: Any, **named: Any) -> Any:
         """Elements at addresses."""
         self._check(ptrs, mask.data, "reads")
         kind = ptrs.get_element_ty()
         if kind != tl.bfloat16:
-            return super().create_masked_load(ptrs, mask, other, *rest)  # type: ignore[no-any-return]
+            return super().create_masked_load(ptrs, mask, other, *rest, **named)
         instead = np.zeros(ptrs.data.shape, STORED) if other is None else narrowed(other.data)
         bits = interpreter._interpreter.load(ptrs.data, mask.data, instead, STORED)
         return Handle(widened(bits), kind)
 
-    def create_masked_store(self, ptrs: Any, value: Any, mask: Any, *rest: Any) -> Any:
+    def create_masked_store(
+        self, ptrs: Any, value: Any, mask: Any, *rest: Any, **named: Any
+    ) -> Any:
         """Elements to addresses."""
         self._check(ptrs, mask.data, "writes")
         if ptrs.get_element_ty() == tl.bfloat16:
             value = interpreter.TensorHandle(narrowed(value.data), tl.uint16)
-        return super().create_masked_store(ptrs, value, mask, *rest)
+        return super().create_masked_store(ptrs, value, mask, *rest, **named)
 
     def create_atomic_rmw(self, how: Any, ptr: Any, val: Any, mask: Any, *rest: Any) -> Any:
         """What is added, exchanged … at addresses."""

@@ -10,6 +10,7 @@ from tempfile import NamedTemporaryFile
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import torch
 import triton
 import triton.language as tl
@@ -18,7 +19,7 @@ from triton.backends.compiler import GPUTarget
 from triton.backends.driver import DriverBase
 from triton.language.extra import libdevice as declared
 from triton.language.extra.cuda import libdevice
-from triton.runtime import interpreter
+from triton.runtime import _allocation, interpreter
 from triton.runtime.errors import InterpreterError
 from triton.runtime.jit import JITFunction
 from triton.tools.tensor_descriptor import TensorDescriptor
@@ -29,6 +30,8 @@ from kernelevolve.runtime.tiles.builder import Builder, Handle, Region
 
 WARP = 32
 MOST_THREADS = 1024
+NONE_SET = _allocation._NULL_ALLOCATOR
+"""Raises where a kernel needs memory of its own; what a candidate sets is not called here."""
 USAGE = re.compile(r"REG:(\d+) STACK:(\d+)")
 
 
@@ -128,6 +131,8 @@ class Launcher:
         """Interpret it; the arguments come last."""
         if self.driver.trying:
             return
+        if self.metadata.global_scratch_size and _allocation._allocator.get() is NONE_SET:
+            NONE_SET(self.metadata.global_scratch_size, self.metadata.global_scratch_align, stream)
         launched.kernels[self.metadata.hash] = function | {
             "shared_bytes": float(self.metadata.shared),
             "block_threads": float(self.metadata.num_warps * WARP),
@@ -136,6 +141,7 @@ class Launcher:
 
 
 BUILDER = Builder()
+original_patch = interpreter._patch_lang_tensor
 
 
 def interpret(kernel: JITFunction[Any], grid: tuple[int, ...], arguments: Sequence[Any]) -> None:
@@ -150,7 +156,7 @@ def interpret(kernel: JITFunction[Any], grid: tuple[int, ...], arguments: Sequen
         r for n, a in zip(kernel.arg_names, arguments, strict=True) for r in regions_of(n, a)
     ]
     BUILDER.regions = regions
-    with in_language():
+    with in_language(), np.errstate(all="ignore"):
         try:
             executor = interpreter.GridExecutor(rewritten(kernel), kernel.arg_names, grid)
             executor(*arguments)
@@ -179,15 +185,21 @@ def in_language() -> Iterator[None]:
         for name in vars(declared).keys() & vars(libdevice).keys():
             if callable(getattr(declared, name)) and not name.startswith("_"):
                 scope.set_attr(declared, name, getattr(libdevice, name))
-        for name, member in list(vars(tl.tensor).items()):
-            if isinstance(member, JITFunction):
-                scope.set_attr(tl.tensor, name, partial_method(member))
         yield
     finally:
         scope.restore()
 
 
-def partial_method(function: JITFunction[Any]) -> Callable[..., Any]:
+def patch_tensor(tensor: Any, scope: Any) -> None:
+    """Let a kernel's values be used as Python uses them."""
+    original_patch(tensor, scope)
+    scope.set_attr(tensor, "__index__", lambda self: int(self.handle.data.item()))
+    for name, member in list(vars(tensor).items()):
+        if isinstance(member, JITFunction):
+            scope.set_attr(tensor, name, method_of(member))
+
+
+def method_of(function: JITFunction[Any]) -> Callable[..., Any]:
     """A function of the language as a method of its tensors."""
     return lambda *arguments, **named: function(*arguments, **named)
 
@@ -208,8 +220,10 @@ def install(device: Device) -> None:
     interpreter.InterpreterBuilder = Builder
     interpreter.interpreter_builder = BUILDER
     interpreter.interpreter_semantic = interpreter.TritonSemantic(BUILDER)
+    interpreter._patch_lang_tensor = patch_tensor
     interpreter._get_np_dtype = builder.held_as
     interpreter._validate_np_data_size = builder.fits
     interpreter._convert_float = builder.converted
     JITFunction.__call__ = call
+    triton.compiler.compiler.max_shared_mem.cache_clear()
     triton.runtime.driver.set_active(Driver(device))
