@@ -5,6 +5,7 @@ import importlib.util
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -109,52 +110,54 @@ def change(module: Any) -> None:
                 buffer.uniform_(0.5, 2.0)
 
 
-@pytest.fixture
-def check(tmp_path: Path) -> Callable[..., Rendered]:
+def compared(
+    folder: Path,
+    body: str,
+    workloads: Sequence[Sizes],
+    unseen: Sequence[Sizes] = (),
+    plan: Plan | None = None,
+    mode: str | None = None,
+    *,
+    optimised: bool = False,
+    language: str = "cpp",
+) -> Rendered:
     """Render a task, build it, and compare it with the reference at many sizes.
 
     Twice at each: as constructed, without a call of `prepare`; then with other weights and one.
     Built as users have it only where `optimised`.
     """
+    from kernelevolve.programmers.builtin.capture import call_with
 
-    def run(
-        body: str,
-        workloads: Sequence[Sizes],
-        unseen: Sequence[Sizes] = (),
-        plan: Plan | None = None,
-        mode: str | None = None,
-        *,
-        optimised: bool = False,
-        language: str = "cpp",
-    ) -> Rendered:
-        from kernelevolve.programmers.builtin.capture import call_with
+    source = HEAD + body
+    model = replace(captured(source, workloads, mode), language=language)
+    made = render(model, plan or Plan())
+    assert flags(made, source) == [], flags(made, source)
+    new_class = loaded(made, folder, optimised)
+    task: dict[str, Any] = {}
+    exec(source, task)  # noqa: S102
+    for sizes in (*workloads, *unseen):
+        torch.manual_seed(7)
+        init = call_with(task["get_init_inputs"], sizes) if "get_init_inputs" in task else []
+        reference, new = task["Model"](*init), new_class(*init)
+        if mode:
+            reference.train(mode == "train")
+            new.train(mode == "train")
+        for again in (False, True):
+            change(reference)
+            new.load_state_dict(reference.state_dict())
+            if again and hasattr(new, "prepare"):
+                new.prepare()
+            with torch.no_grad():
+                inputs = call_with(task["get_inputs"], sizes)
+                oracle = copy.deepcopy(reference).double()(*widened(inputs))
+                assert_close(new(*inputs), reference(*inputs), oracle)
+        after = new.state_dict()
+        for name, value in reference.state_dict().items():
+            assert torch.allclose(after[name], value, rtol=1e-5, atol=1e-6), name
+    return made
 
-        source = HEAD + body
-        model = replace(captured(source, workloads, mode), language=language)
-        made = render(model, plan or Plan())
-        assert flags(made, source) == []
-        new_class = loaded(made, tmp_path, optimised)
-        task: dict[str, Any] = {}
-        exec(source, task)  # noqa: S102
-        for sizes in (*workloads, *unseen):
-            torch.manual_seed(7)
-            init = call_with(task["get_init_inputs"], sizes) if "get_init_inputs" in task else []
-            reference, new = task["Model"](*init), new_class(*init)
-            if mode:
-                reference.train(mode == "train")
-                new.train(mode == "train")
-            for again in (False, True):
-                change(reference)
-                new.load_state_dict(reference.state_dict())
-                if again and hasattr(new, "prepare"):
-                    new.prepare()
-                with torch.no_grad():
-                    inputs = call_with(task["get_inputs"], sizes)
-                    oracle = copy.deepcopy(reference).double()(*widened(inputs))
-                    assert_close(new(*inputs), reference(*inputs), oracle)
-            after = new.state_dict()
-            for name, value in reference.state_dict().items():
-                assert torch.allclose(after[name], value, rtol=1e-5, atol=1e-6), name
-        return made
 
-    return run
+@pytest.fixture
+def check(tmp_path: Path) -> Callable[..., Rendered]:
+    """`compared` in a folder of its own."""
+    return partial(compared, tmp_path)

@@ -104,7 +104,7 @@ def test_random_plans_are_repeatable(models: dict[str, Any]) -> None:
 
 def test_another_language_is_refused() -> None:
     with pytest.raises(ProgrammerError, match="writes cpp"):
-        answer(Builtin(), brief(task(), language="triton"))
+        answer(Builtin(), brief(task(), language="other"))
 
 
 def test_gradients_are_left_to_the_reference() -> None:

@@ -31,7 +31,7 @@ from kernelevolve.programmers.builtin.render import (
     program_of,
     render,
 )
-from kernelevolve.programmers.builtin.schedule import Blocks, Loops, Plan
+from kernelevolve.programmers.builtin.schedule import Blocks, Loops, Plan, Tiles
 
 HOPE = 0.1
 """What the decision that a limit asks for first is hoped to gain, as a logarithm, untried."""
@@ -54,12 +54,27 @@ BLOCK_CHOICES: dict[str, tuple[Any, ...]] = {
     "tile_n": (64, 128, 32),
     "tile_k": (32, 64, 16),
 }
-CUDA_CHOICES: dict[str, tuple[Any, ...]] = {
+TILE_CHOICES: dict[str, tuple[Any, ...]] = {
+    "warps": (0, 4, 8, 16, 2, 1),
+    "map_block": (1024, 2048, 512, 4096, 256),
+    "row_points": (0, 1, 2, 4, 8, 16),
+    "row_most": (16384, 4096, 32768, 1024),
+    "column_width": (64, 128, 32, 256, 16),
+    "column_depth": (32, 16, 64, 8, 128),
+    "splits": (0, 1, 4, 16, 64, 256),
+    "dot_m": (64, 128, 32, 16),
+    "dot_n": (128, 64, 256, 32, 16),
+    "dot_k": (32, 64, 16, 128),
+    "stages": (3, 4, 2, 5, 1),
+}
+DEVICE_CHOICES: dict[str, tuple[Any, ...]] = {
     "fast_math": (False, True),
     "algebra": (True, False),
     "library": (False, True),
     "prologues": (False, True),
 }
+GROUP = {"cuda": ("blocks", BLOCK_CHOICES), "triton": ("tiles", TILE_CHOICES)}
+"""The group of decisions about regions on a GPU, and its choices, by language."""
 PLAN_CHOICES: dict[str, tuple[Any, ...]] = {
     "fast_math": (False, True),
     "prologues": (False, True),
@@ -98,6 +113,17 @@ REASONS = {
     "tile_m": "other tiles of a product: less traffic, or more blocks",
     "tile_n": "other tiles of a product: less traffic, or more blocks",
     "tile_k": "more of a product in shared memory at once, or more blocks",
+    "warps": "more threads share a block, or fewer have more to do each",
+    "map_block": "more elements for each program, or more programs",
+    "row_points": "several rows for each program, or more programs",
+    "row_most": "longer rows in registers, or smaller blocks of them",
+    "column_width": "wider stripes of columns, or more programs",
+    "column_depth": "more of a column on its way at once, or fewer registers",
+    "splits": "more programs share a long reduction, or no second kernel",
+    "dot_m": "other blocks of a product: less traffic, or more programs",
+    "dot_n": "other blocks of a product: less traffic, or more programs",
+    "dot_k": "more terms of a product at once, or less shared memory",
+    "stages": "more operands on their way, or less shared memory",
     "keep": "values in registers against reading and computing them again",
     "cuts": "a value that several places compute may be cheaper in memory",
 }
@@ -128,8 +154,11 @@ def initial_plans(model: Model) -> list[Plan]:
     plans = [Plan(), Plan(library=True), Plan(chains=False), Plan(prologues=True)]
     loops = [Loops(stream=True), Loops(unroll=4), Loops(stream=True, unroll=4), Loops(width=8)]
     blocks = [Blocks(threads=256), Blocks(threads=32), Blocks(parts=32), Blocks(threads=1024)]
+    tiles = [Tiles(warps=8), Tiles(row_points=1, map_block=2048), Tiles(dot_m=128, stages=4)]
+    tiles += [Tiles(dot_n=64, column_width=128), Tiles(splits=64), Tiles(warps=4, dot_k=64)]
     plans += [*(Plan(loops=x) for x in loops), *(Plan(blocks=x) for x in blocks)]
-    plans += [Plan(algebra=False), Plan(fast_math=True)] if model.language == "cuda" else []
+    plans += [Plan(tiles=x) for x in tiles]
+    plans += [Plan(algebra=False), Plan(fast_math=True)] if model.language in GROUP else []
     plans += [Plan(algebra=False)]
     plans = [p.model_copy(update={"parallel": model.threads > 1}) for p in plans]
     seen: dict[str, Plan] = {}
@@ -292,14 +321,14 @@ def _loop_steps(model: Model, plan: Plan, limit: Limit) -> Iterator[Step]:
 
 def _plan_choices(model: Model) -> dict[str, tuple[Any, ...]]:
     """What a plan may choose from for this model; threads where there are several."""
-    if model.language == "cuda":
-        return CUDA_CHOICES
+    if model.language in GROUP:
+        return DEVICE_CHOICES
     return PLAN_CHOICES | ({"parallel": (True, False)} if model.threads > 1 else {})
 
 
 def _grouped(model: Model) -> tuple[str, dict[str, tuple[Any, ...]]]:
     """The group of decisions about map/reduce regions, and its choices."""
-    return ("blocks", BLOCK_CHOICES) if model.language == "cuda" else ("loops", LOOP_CHOICES)
+    return GROUP.get(model.language, ("loops", LOOP_CHOICES))
 
 
 def _changes(plan: Plan, name: str, group: str, able: tuple[Any, ...]) -> Iterator[Plan]:

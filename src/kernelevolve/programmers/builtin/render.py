@@ -17,6 +17,7 @@ from kernelevolve.programmers.builtin.emit.module import (
     module_source,
 )
 from kernelevolve.programmers.builtin.emit.simt_module import cuda_backend, cuda_source
+from kernelevolve.programmers.builtin.emit.tiles_module import triton_backend, triton_source
 from kernelevolve.programmers.builtin.ir import Contraction, MapReduce, Opaque
 from kernelevolve.programmers.builtin.lower import lower
 from kernelevolve.programmers.builtin.prims import Builder
@@ -51,8 +52,9 @@ class Written:
     """What a language makes of a plan's regions."""
 
     file: str
+    """Beside `model.py`; empty where that holds the kernels too."""
     source: Callable[[Setting, Sequence[Part]], str]
-    """The text of `file`; empty where nothing is native."""
+    """The text of the kernels; empty where nothing is native."""
     backend: Callable[[Setting, Sequence[Part]], Backend]
     fixed: Mapping[str, bool]
     """Decisions of a plan that are none in this language."""
@@ -68,6 +70,9 @@ LANGUAGES = {
         cuda_backend,
         {"chains": False, "parallel": False},
         False,
+    ),
+    "triton": Written(
+        "", triton_source, triton_backend, {"chains": False, "parallel": False}, False
     ),
 }
 
@@ -178,7 +183,7 @@ def render(model: Model, plan: Plan) -> Rendered:
     if not kernel:
         return _fallback(model, "every operator is left to the library")
     left = [p.code for p in parts if not isinstance(p, Segment)]
-    files = {"model.py": text, written.file: kernel}
+    files = {"model.py": text} | ({written.file: kernel} if written.file else {})
     return Rendered(files, False, algebraic, "; ".join(left)[:400])
 
 

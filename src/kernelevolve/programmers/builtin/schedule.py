@@ -49,13 +49,42 @@ class Blocks(Record):
     """Terms of it that are in shared memory at once, on tensor cores."""
 
 
+class Tiles(Record):
+    """How regions are spread over the programs of a GPU that each work on blocks of values."""
+
+    warps: Literal[0, 1, 2, 4, 8, 16] = 0
+    """Of a program; 0 fits its block."""
+    map_block: Literal[256, 512, 1024, 2048, 4096] = 1024
+    """Elements of a program where nothing is reduced."""
+    row_points: Literal[0, 1, 2, 4, 8, 16] = 0
+    """Rows of a program; 0 fits their length."""
+    row_most: Literal[1024, 4096, 16384, 32768] = 16384
+    """The longest row that is held in registers."""
+    column_width: Literal[16, 32, 64, 128, 256] = 64
+    """Columns of a program."""
+    column_depth: Literal[8, 16, 32, 64, 128] = 32
+    """Elements of each column that it takes in at once."""
+    splits: Literal[0, 1, 4, 16, 64, 256] = 0
+    """Programs that share a long reduction where points are few; 0 fits the device."""
+    dot_m: Literal[16, 32, 64, 128] = 64
+    """Rows of a product that a program makes."""
+    dot_n: Literal[16, 32, 64, 128, 256] = 128
+    """Columns of it."""
+    dot_k: Literal[16, 32, 64, 128] = 32
+    """Terms of it that are multiplied at once."""
+    stages: Literal[1, 2, 3, 4, 5] = 3
+    """Steps of a product for which operands are on their way at once."""
+
+
 class Plan(Record):
     """One candidate's decisions."""
 
     loops: Loops = Loops()
     """How map/reduce regions run on a processor."""
     blocks: Blocks = Blocks()
-    """How they run on a GPU."""
+    """How they run on a GPU, thread by thread."""
+    tiles: Tiles = Tiles()
+    """How they run on a GPU, block by block."""
     fast_math: bool = False
     """Shorter polynomial for exp, about 2 ulp instead of 1."""
     cuts: tuple[int, ...] = ()

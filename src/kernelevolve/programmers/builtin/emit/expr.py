@@ -107,6 +107,10 @@ class Printer:
         """An unused C++ name."""
         return f"{prefix}{next(self.numbers)}"
 
+    def named(self, name: str, text: str) -> str:
+        """A statement that gives a value a name."""
+        return f"auto {name} = {text};"
+
     def bind(self, name: str, text: str, vector: bool, dtype: DType) -> None:
         """Say what `Ref(name)` is from here on, inside the innermost open loop."""
         self.refs[name] = (Val(text, vector, ARITHMETIC[dtype]), len(self.scopes) - 1)
@@ -212,7 +216,7 @@ class Printer:
         outer, self.scopes = self.scopes, self.scopes[: self.scopes.index(scope) + 1]
         text, vector = self._text(expr)
         name = self.fresh()
-        scope.lines.append(f"auto {name} = {text};")
+        scope.lines.append(self.named(name, text))
         scope.memo[expr] = Val(name, vector, ARITHMETIC[expr.dtype])
         self.scopes = outer
 

@@ -1,0 +1,138 @@
+"""Contractions to Triton kernels: blocks by `tl.dot`, between prologue and epilogue."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from kernelevolve.programmers.builtin.emit.contraction_collapse import collapsed
+from kernelevolve.programmers.builtin.emit.expr import ARITHMETIC
+from kernelevolve.programmers.builtin.emit.tiles import KIND, Run, TilePrinter, points, text_of
+from kernelevolve.programmers.builtin.emit.tiles_launch import (
+    Launch,
+    compiled_in,
+    indented,
+    launch,
+)
+from kernelevolve.programmers.builtin.ir import (
+    Axis,
+    Contraction,
+    DType,
+    Expr,
+    Index,
+    Load,
+    Position,
+    axes_of,
+    walk,
+)
+from kernelevolve.programmers.builtin.schedule import Tiles
+
+PLAIN = 16
+"""The sides of a block that is multiplied without `tl.dot`."""
+
+
+def emit_product(
+    region: Contraction, buffers: Sequence[str], symbols: Sequence[str], tiles: Tiles
+) -> Launch:
+    """A contraction as one kernel; `buffers` are its arguments."""
+    c = collapsed(region)
+    operand = operand_of(c)
+    sums: DType = "f64" if operand == "f64" else "f32"
+    dots = operand != "f64"
+    printer = TilePrinter()
+    m, n, k = (text_of(a.size) for a in (c.m, c.n, c.k))
+    for line in (
+        f"across = (({n}) + N_BLOCK - 1) // N_BLOCK",
+        f"tiles = across * ((({m}) + M_BLOCK - 1) // M_BLOCK)",
+        "batch = (tl.program_id(0) // tiles).to(INDEX)",
+        "tile = tl.program_id(0) % tiles",
+        "m_at = ((tile // across).to(INDEX) * M_BLOCK + tl.arange(0, M_BLOCK))[:, None]",
+        "n_at = ((tile % across).to(INDEX) * N_BLOCK + tl.arange(0, N_BLOCK))[None, :]",
+        f"m_in = m_at < ({m})",
+        f"n_in = n_at < ({n})",
+    ):
+        printer.line(line)
+    printer.begin(Run("batch", c.batch))
+    printer.begin(Run("m_at", (c.m,)), "m_in")
+    printer.begin(Run("n_at", (c.n,)), "n_in")
+    printer.line(f"acc = tl.zeros([M_BLOCK, N_BLOCK], {KIND[sums]})")
+    printer.open(c.k.name)
+    left = operand_block(printer, c.a, c.k, "[None, :]", "k_in_a", operand)
+    right = operand_block(printer, c.b, c.k, "[:, None]", "k_in_b", operand)
+    printer.line(multiplied(left, right, "acc", dots))
+    inside = printer.close()
+    for line in [
+        f"for start in range(0, {k}, K_BLOCK):",
+        "    k_own = start + tl.arange(0, K_BLOCK).to(INDEX)",
+        f"    k_in_a = (k_own < ({k}))[None, :]",
+        f"    k_in_b = (k_own < ({k}))[:, None]",
+        *indented(inside),
+    ]:
+        printer.line(line)
+    printer.bind("acc", "acc", False, sums)
+    for store in c.stores:
+        printer.write(store, ("m_at", "n_at"), ("m_in", "n_in"))
+    lines: list[str] = []
+    while len(printer.scopes) > 1:
+        lines = [*printer.close(), *lines]
+    body = [*printer.scopes[0].lines, *lines]
+    extents = [a.size for a in (*c.batch[1:], c.n, c.k)]
+    sizes = compiled_in(symbols, indices_of(c), extents)
+    sides = [fitting(tiles.dot_m, c.m), fitting(tiles.dot_n, c.n), fitting(tiles.dot_k, c.k)]
+    sides = sides if dots else [PLAIN] * 3
+    decided = {
+        "INDEX": "index",
+        **{f"{x}_BLOCK": str(side) for x, side in zip("MNK", sides, strict=True)},
+        "num_warps": str(tiles.warps or (8 if sides[0] * sides[1] >= 128 * 128 else 4)),
+        "num_stages": str(tiles.stages),
+    }
+    batches = text_of(points(c.batch))
+    grid = f"(({batches}) * -(-({m}) // {sides[0]}) * -(-({n}) // {sides[1]}),)"
+    return launch(region.name, printer, body, buffers, sizes, decided, grid)
+
+
+def fitting(side: int, axis: Axis) -> int:
+    """A side of a block that no captured size leaves half empty."""
+    longest = max(axis.size.values)
+    return max(16, min(side, 1 << max(0, longest - 1).bit_length()))
+
+
+def operand_of(c: Contraction) -> DType:
+    """What both operands are multiplied in."""
+    if c.a.dtype == c.b.dtype and c.a.dtype in ("f16", "bf16"):
+        return c.a.dtype
+    return "f64" if "f64" in (c.a.dtype, c.b.dtype) else "f32"
+
+
+def operand_block(
+    printer: TilePrinter, expr: Expr, k: Axis, across: str, mask: str, to: DType
+) -> str:
+    """A block of an operand, zero outside of it, in the type that products take."""
+    printer.open(k.name)
+    printer.text_of[k.name] = f"k_own{across}"
+    printer.masks[k.name] = mask
+    if isinstance(expr, Load) and expr.dtype == to:
+        name = printer.fresh()
+        printer.line(f"{name} = {printer.raw(expr)}")
+    else:
+        value = printer.convert(printer.value(expr), ARITHMETIC[to])
+        every = printer.mask(axes_of(expr) | {k.name})
+        name = printer.fresh()
+        printer.line(f"{name} = tl.cast(tl.where({every}, {value.text}, 0.0), {KIND[to]})")
+    lines = printer.close()
+    printer.scopes[-1].lines += lines
+    del printer.text_of[k.name], printer.masks[k.name]
+    return name
+
+
+def multiplied(left: str, right: str, acc: str, dots: bool) -> str:
+    """A statement that adds the product of two blocks to a third."""
+    if dots:
+        return f'{acc} = tl.dot({left}, {right}, {acc}, input_precision="ieee")'
+    return f"{acc} += tl.sum({left}[:, :, None] * {right}[None, :, :], 1)"
+
+
+def indices_of(c: Contraction) -> list[Index]:
+    """Every index that occurs in a contraction."""
+    values = [c.a, c.b, *(s.value for s in c.stores)]
+    found = [e.index for v in values for e in walk(v) if isinstance(e, Load | Position)]
+    return [*found, *(s.index for s in c.stores)]
