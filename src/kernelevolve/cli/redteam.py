@@ -30,7 +30,7 @@ def register(cli: typer.Typer) -> None:
             "kernelevolve redteam --class B --ablate",
             "kernelevolve redteam --limits --class C",
             "kernelevolve redteam --name lazy-tuple --json",
-            "kernelevolve redteam --target nvidia --language cuda",
+            "kernelevolve redteam --target nvidia --language cuda --own",
         )
     )(redteam)
 
@@ -54,6 +54,10 @@ def redteam(
         bool,
         typer.Option("--limits", help="Also judge what is known to get past, and say if it does."),
     ] = False,
+    own: Annotated[
+        bool,
+        typer.Option("--own", help="Leave out what can be judged on any target."),
+    ] = False,
 ) -> Reply:
     """Judge the suite of exploits, their defused twins and honest kernels on this machine."""
     config = app.with_language(settings.config())
@@ -62,6 +66,7 @@ def redteam(
         names=name or (),
         ablate=ablate,
         beyond=limits,
+        own=own,
         vendor=Address.parse(config.target).vendor,
         language=config.language,
     )
@@ -80,7 +85,9 @@ class Progress:
         self.failed: list[Outcome] = []
 
     def observe(self, outcome: Outcome) -> None:
-        """One verdict."""
+        """One verdict; where nobody sees the table, a line."""
+        if not STDERR.is_terminal:
+            STDERR.print(_verdict(outcome), highlight=False, soft_wrap=True)
         if outcome.passed:
             self.passed[_letter(outcome.case), outcome.case.kind] += 1
         else:
@@ -106,10 +113,20 @@ def _letter(case: Case) -> str:
 
 
 def _failure(outcome: Outcome) -> str:
+    return f"[red]{outcome.case.kind}[/red] {_said(outcome)}"
+
+
+def _verdict(outcome: Outcome) -> str:
+    passed = "ok  " if outcome.passed else "FAIL"
+    return f"{passed} {outcome.case.kind} {_said(outcome)}"
+
+
+def _said(outcome: Outcome) -> str:
     case, found = outcome.case, outcome.found
     verdict = "scored OK" if found.ok else f"{found.status} by {found.detector or 'nobody'}"
+    scored = "" if found.score is None else f" ({found.score:.3g})"
     first = found.message.strip().partition("\n")[0][:160]
-    return f"[red]{case.kind}[/red] {escape(case.fixture.name)}: {verdict}: {escape(first)}"
+    return f"{escape(case.fixture.name)}: {verdict}{scored}: {escape(first)}"
 
 
 def _render(found: Scoreboard) -> RenderableType:

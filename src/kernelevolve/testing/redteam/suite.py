@@ -191,6 +191,7 @@ def cases(
     names: Sequence[str] = (),
     ablate: bool = False,
     beyond: bool = False,
+    own: bool = False,
     vendor: str = "cpu",
     language: str = "cpp",
 ) -> list[Case]:
@@ -201,6 +202,7 @@ def cases(
         names: of fixtures; all where empty.
         ablate: judge the exploits a second time with their defence switched off.
         beyond: judge what is known to get past, too; what is named is judged anyhow.
+        own: leave out what can be judged on any target.
         vendor: of the target; only what can be judged there is wanted.
         language: that candidates are given in.
 
@@ -213,6 +215,8 @@ def cases(
     served = {f.name for f in everything if f.serves(vendor, language)}
     if others := [name for name in names if name not in served]:
         raise UsageError(f"{others[0]!r} is not for target {vendor!r} and language {language!r}")
+    if own:
+        served -= {f.name for f in everything if not f.places}
     found: list[Case] = []
     for exploit in exploits():
         if classes and not {exploit.row, exploit.letter} & set(classes):

@@ -51,6 +51,22 @@ TABLE = (
         "return torch.relu(x) * 2 if bool((x > 0).any()) else x.clamp_min(0) * 2",
     ),
     Honest(
+        name="gpu-running-mean",
+        task="gpu_running",
+        does="Updates a buffer in every call, so that windows have one call.",
+        vendors=NVIDIA,
+        model="""
+            class ModelNew(nn.Module):
+                def __init__(self):
+                    super().__init__()
+                    self.register_buffer("mean", torch.zeros(1024))
+
+                def forward(self, x):
+                    self.mean.lerp_(x.mean(0), 0.1)
+                    return torch.softmax(x - self.mean, -1)
+        """,
+    ),
+    Honest(
         name="gpu-elementwise",
         task="gpu_twice",
         does="One thread for each element, in blocks that stride over all.",
