@@ -124,7 +124,7 @@ def session(
     **config: object,
 ) -> Search:
     """A session of the run `run`: resumed where the store holds it, else started."""
-    settings = RunConfig.model_validate({"workers": 3, "nodes": 20, **config})
+    settings = RunConfig.model_validate({"language": "cpp", "workers": 3, "nodes": 20, **config})
     journal = Journal(store or Memory(), "run", reporters, now or Clock())
     begin = settings.model_dump(mode="json")
     try:

@@ -230,6 +230,10 @@ class Calls:
                 self.slots.freshen(start, fresh)
             if self.prepared.mutates_inputs:
                 self.slots.fill()
+            self._after_contents()
+
+    def _after_contents(self) -> None:
+        """What must hold when contents have changed and the clock has not started."""
 
     def _timed(self, start: int, count: int, midway: Midway | None = None) -> Timed:
         before = self.runner.waited()

@@ -41,6 +41,8 @@ class Calls(NamedTuple):
     prctl: int
     fcntl: int
     ioctl: int
+    signalling: tuple[int, ...]
+    """`kill`, `tgkill`, `tkill`, `pidfd_send_signal`, `rt_sigqueueinfo`, `rt_tgsigqueueinfo`."""
     refused: dict[str, int]
 
 
@@ -67,6 +69,7 @@ X86_64 = Calls(
     prctl=157,
     fcntl=72,
     ioctl=16,
+    signalling=(62, 234, 200, 424, 129, 297),
     refused=COMMON
     | {"shmget": 29, "msgget": 68, "ptrace": 101, "syslog": 103, "modify_ldt": 154}
     | {"pivot_root": 155, "adjtimex": 159, "chroot": 161, "acct": 163, "settimeofday": 164}
@@ -86,6 +89,7 @@ AARCH64 = Calls(
     prctl=167,
     fcntl=25,
     ioctl=29,
+    signalling=(129, 131, 130, 424, 138, 240),
     refused=COMMON
     | {"umount2": 39, "mount": 40, "pivot_root": 41, "chroot": 51, "quotactl": 60, "acct": 89}
     | {"unshare": 97, "kexec_load": 104, "init_module": 105, "delete_module": 106}
@@ -101,8 +105,11 @@ AARCH64 = Calls(
 MACHINES = {"x86_64": X86_64, "aarch64": AARCH64}
 
 
-def program() -> bytes:
-    """The filter for this processor; empty where its call numbers are not known here."""
+def program(own: int | None = None) -> bytes:
+    """The filter for this processor; empty where its call numbers are not known here.
+
+    Signals may be sent to process `own` alone where one is given.
+    """
     calls = MACHINES.get(platform.machine())
     if calls is None:
         return b""
@@ -120,6 +127,8 @@ def program() -> bytes:
         tests = [s for c in commands.values() for s in (_step(EQUAL, c, 0, 1), refuse)]
         steps += [_step(EQUAL, getattr(calls, name), 0, len(tests) + 2)]
         steps += [_step(LOAD, SECOND_ARGUMENT), *tests, allow]
+    for number in calls.signalling if own is not None else ():
+        steps += [_step(EQUAL, number, 0, 4), argument, _step(EQUAL, own or 0, 1, 0), refuse, allow]
     steps += [_step(EQUAL, calls.clone, 0, 4), argument]
     steps += [_step(ANY_BIT, NEW_NAMESPACES, 0, 1), refuse, allow]
     steps += [_step(EQUAL, calls.prctl, 0, 3), argument]
@@ -131,18 +140,19 @@ def _step(code: int, value: int, when_true: int = 0, when_false: int = 0) -> byt
     return struct.pack("=HBBI", code, when_true, when_false, value)
 
 
-def confine(keep: frozenset[int]) -> None:
+def confine(keep: frozenset[int], *, alone: bool = False) -> None:
     """Called in a runner before it loads anything: no way back from here.
 
     Args:
         keep: descriptors that stay open.
+        alone: no process but this one may be sent signals: its numbers are everybody's.
     """
     _close_others(keep)
     for capability in range(64):
         LIBC.prctl(PR_CAPBSET_DROP, capability, 0, 0, 0)
     header = struct.pack("=Ii", CAPABILITY_VERSION, 0)
     LIBC.capset(header, bytes(24))
-    filtered = program()
+    filtered = program(os.getpid() if alone else None)
     if LIBC.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) or not filtered:
         return
     code = ctypes.create_string_buffer(filtered, len(filtered))

@@ -25,10 +25,19 @@ OVERHEAD_LIMIT = 1e-3
 WORKS_ON = "the device worked on when all calls had ended; leave no kernel running behind a call"
 
 
+STIRS = "the device worked when new inputs were written, before the calls on them had begun"
+STIRRED_SECONDS = 3e-4
+"""No device at rest takes so long to answer, and none that works for somebody else is quicker."""
+MOST_STIRS = 4
+"""Windows before which that was seen; a judge that loses its core for a moment may think so."""
+
+
 @dataclass
 class DeviceSession(Session):
     """Slots lie on the device, and windows begin and end while it has no work."""
 
+    stirs: int = 0
+    """Windows before which the device did not answer at once, although all stood."""
     on_device: ClassVar[bool] = True
 
     def _slots(self, crossing: Crossing | None) -> DeviceSlots:
@@ -61,6 +70,13 @@ class DeviceSession(Session):
         """As many as memory allows: any call of a window may be the one that is verified."""
         nbytes = max(1, self.prepared.plain.nbytes)
         return max(BANKS, min(MOST_KEPT, self.prepared.memory // SHARE // nbytes) + 1)
+
+    def _after_contents(self) -> None:
+        """What the judge wrote into slots must not have set anything going."""
+        assert isinstance(self.runner, DeviceRunner)
+        self.stirs += self.runner.device.probe() > STIRRED_SECONDS
+        if self.stirs >= MOST_STIRS:
+            self.object_to(Broken(Detector.OUTSIDE_WORK, STIRS))
 
     def _back(self, ended: int) -> int:
         """A secret call among those whose outputs are kept, counted from the last one back."""

@@ -35,7 +35,7 @@ def _torch() -> dict[str, str]:
         "matmul precision": torch.get_float32_matmul_precision(),
         "deterministic algorithms": str(torch.are_deterministic_algorithms_enabled()),
         "grad mode": f"{torch.is_grad_enabled()}, inference {torch.is_inference_mode_enabled()}",
-        "autocast": str(torch.is_autocast_enabled("cpu")),
+        "autocast": f"{torch.is_autocast_enabled('cpu')}, {torch.is_autocast_enabled('cuda')}",
         "backends": _backends(),
         "torch modes": f"{_modes('function')} of functions, {_modes('dispatch')} of dispatch",
         "floating-point modes": floating_point(),
@@ -56,6 +56,11 @@ def _backends() -> str:
         "quantized": backends.quantized.engine,
         "flash attention": torch._C._get_flash_sdp_enabled(),
         "math attention": torch._C._get_math_sdp_enabled(),
+        "tf32 products": backends.cuda.matmul.allow_tf32,
+        "tf32 in cudnn": backends.cudnn.allow_tf32,
+        "cudnn": f"{backends.cudnn.enabled} {backends.cudnn.benchmark}",
+        "narrow sums of float16": backends.cuda.matmul.allow_fp16_reduced_precision_reduction,
+        "narrow sums of bfloat16": backends.cuda.matmul.allow_bf16_reduced_precision_reduction,
     }
     return ", ".join(f"{name} {value}" for name, value in found.items())
 

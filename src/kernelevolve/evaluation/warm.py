@@ -296,7 +296,7 @@ def _runner(role: str, body: dict[str, Any], control: int, log: int) -> NoReturn
     restrict(Limits.model_validate(body["limits"]), body["cpu_seconds"], space=body["space"])
     if os.getuid():
         _limit(resource.RLIMIT_NPROC, body["limits"]["processes"])
-    confine(frozenset((0, 1, 2, control)))
+    confine(frozenset((0, 1, 2, control)), alone=bool(body["device"]))
     channel = Channel(socket.socket(fileno=control), takes_fds=True)
     MAKERS[role](channel, body["device"] or "cpu").serve()
     os._exit(0)
