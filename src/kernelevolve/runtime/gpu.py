@@ -25,9 +25,6 @@ TYPES: dict[str, Any] = {
     "f64": ctypes.c_double,
 }
 """Of a parameter, by what PTX calls it."""
-LAUNCH = ctypes.CDLL("libcuda.so.1").cuLaunchKernel
-LAUNCH.argtypes = (ctypes.c_void_p, *(ctypes.c_uint,) * 7, *(ctypes.c_void_p,) * 3)
-"""Called without the checks of its binding, which take as long again."""
 NUMBERS = frozenset((int, float, bool))
 STATIC_SHARED = 48 << 10
 """Bytes of shared memory that a block may have without asking for more."""
@@ -48,10 +45,11 @@ class DeviceKernel:
         self.name = name
         library = _library(str(stem.with_suffix(".cubin")))
         self._kernel = _done(name, driver.cuLibraryGetKernel(library, name.encode()))
-        self._values = [made() for made in _types(stem.with_suffix(".ptx").read_text(), name)]
+        self._values = [made() for made in types(stem.with_suffix(".ptx").read_text(), name)]
         addresses = [ctypes.addressof(value) for value in self._values]
         self._pointers = (ctypes.c_void_p * max(1, len(addresses)))(*addresses)
         self._handle = int(self._kernel)
+        self._run = _launcher()
         self._allowed = STATIC_SHARED
         self._lock = Lock()
 
@@ -85,7 +83,7 @@ class DeviceKernel:
                     value.value = argument
                 else:
                     value.value = argument.data_ptr() if hasattr(argument, "data_ptr") else 0
-            error = LAUNCH(self._handle, *size, stream, self._pointers, None)
+            error = self._run(self._handle, *size, stream, self._pointers, None)
         if error:
             raise RuntimeError(_told(self.name, size, error))
         return None
@@ -107,7 +105,15 @@ def _library(path: str) -> Any:
     return _done(Path(path).name, loaded)
 
 
-def _types(ptx: str, name: str) -> list[Any]:
+@cache
+def _launcher() -> Any:
+    """The driver's own function: its binding checks what it is given, for as long again."""
+    found = ctypes.CDLL("libcuda.so.1").cuLaunchKernel
+    found.argtypes = (ctypes.c_void_p, *(ctypes.c_uint,) * 7, *(ctypes.c_void_p,) * 3)
+    return found
+
+
+def types(ptx: str, name: str) -> list[Any]:
     """What each parameter of a kernel is given as."""
     entry = re.search(ENTRY.format(name=re.escape(name)), ptx)
     if entry is None:
