@@ -1,4 +1,3 @@
-import subprocess
 import sys
 from pathlib import Path
 
@@ -73,11 +72,6 @@ def launch(x, y):
 
 def mapped(expression, bound="n", block=128):
     return MAP.format(expression=expression, bound=bound, block=block)
-
-
-def test_importing_the_language_leaves_its_compiler_alone():
-    code = "import sys, kernelevolve.languages.triton; sys.exit('triton' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])

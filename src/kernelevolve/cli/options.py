@@ -126,7 +126,9 @@ def _parameter(name: str, kind: object, option: object, default: object) -> insp
 def _flag(field: str) -> inspect.Parameter:
     info = RunConfig.model_fields[field]
     kind = next((k for k in get_args(info.annotation) if k is not type(None)), info.annotation)
-    default = "" if info.default in (None, False) else f" [dim]\\[default: {info.default}][/dim]"
+    default = (
+        "" if info.default in (None, False, "") else f" [dim]\\[default: {info.default}][/dim]"
+    )
     option = typer.Option(
         "--" + field.replace("_", "-"),
         help=escape(info.description or "") + default,

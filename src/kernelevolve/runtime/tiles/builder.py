@@ -71,7 +71,7 @@ def widened(bits: Any) -> Any:
 
 def held_as(dtype: Any) -> Any:
     """NumPy's type for a Triton type."""
-    return HELD if dtype.scalar == tl.bfloat16 else original_type(dtype)
+    return HELD if dtype.scalar.name == "bf16" else original_type(dtype)
 
 
 def fits(data: Any, dtype: Any) -> bool:
@@ -98,7 +98,7 @@ class Handle(interpreter.TensorHandle):  # type: ignore[misc]
     def __post_init__(self) -> None:
         """Keep what the type can hold."""
         super().__post_init__()
-        if self.dtype == tl.bfloat16 and self.data.dtype.kind == "f":
+        if self.dtype.name == "bf16" and self.data.dtype.kind == "f":
             self.data = rounded(self.data)
 
 

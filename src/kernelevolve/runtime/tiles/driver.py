@@ -4,7 +4,7 @@ import re
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from types import SimpleNamespace
@@ -158,7 +158,7 @@ def interpret(kernel: JITFunction[Any], grid: tuple[int, ...], arguments: Sequen
     BUILDER.regions = regions
     with in_language(), np.errstate(all="ignore"):
         try:
-            executor = interpreter.GridExecutor(rewritten(kernel), kernel.arg_names, grid)
+            executor = interpreter.GridExecutor(rewritten(kernel.fn), kernel.arg_names, grid)
             executor(*arguments)
         except InterpreterError as error:
             raise error.__cause__ or error from None
@@ -204,14 +204,15 @@ def method_of(function: JITFunction[Any]) -> Callable[..., Any]:
     return lambda *arguments, **named: function(*arguments, **named)
 
 
-def rewritten(kernel: JITFunction[Any]) -> Callable[..., Any]:
-    """Its Python, made to be interpreted; kept by Triton."""
-    return interpreter.InterpretedFunction(kernel.fn).rewrite()  # type: ignore[no-any-return]
+@cache
+def rewritten(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A kernel's Python, made to be interpreted."""
+    return interpreter.InterpretedFunction(function).rewrite()  # type: ignore[no-any-return]
 
 
 def call(self: JITFunction[Any], *arguments: Any, **named: Any) -> Any:
     """A kernel's call of another function."""
-    return rewritten(self)(*arguments, **named)
+    return rewritten(self.fn)(*arguments, **named)
 
 
 def install(device: Device) -> None:

@@ -2,6 +2,7 @@
 
 import ast
 import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -45,6 +46,17 @@ class LanguageContract:
     def starter(self) -> Candidate:
         """The language's own example."""
         return Candidate(language=self.name, files=self.language.starter(TASK))
+
+    def test_importing_it_imports_none_of_its_toolchain(self) -> None:
+        code = (
+            "import sys\nfrom kernelevolve import registry\n"
+            f"preload = registry.load('language', {self.name!r}).preload\n"
+            "sys.exit(' '.join(sys.modules.keys() & set(preload)))"
+        )
+        done = subprocess.run(  # noqa: S603
+            [sys.executable, "-c", code], capture_output=True, text=True, check=False
+        )
+        assert not done.stderr.strip()
 
     def test_guide_tells_what_to_write(self) -> None:
         assert "ModelNew" in self.language.guide(self.spec)
