@@ -58,7 +58,7 @@ def test_help_of_each_flag_is_the_docstring_of_its_field(k: Any) -> None:
         assert f"--{field.replace('_', '-')} " in shown
         assert info.description
         assert info.description in shown
-        if info.default not in (None, False):
+        if info.default not in (None, False, ""):
             assert f"{info.description} [default: {info.default}]" in shown
 
 

@@ -2,7 +2,8 @@
 
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from kernelevolve.evaluation import replies
 from kernelevolve.evaluation.device import REST_SECONDS, Device, Reach
@@ -35,10 +36,17 @@ class DeviceRunner(Runner):
         self._reach = Reach(device)
         self._wanted: Sequence[int] = ()
         self._answering = False
+        self._freed: Any = None
 
     def _meet(self) -> None:
         super()._meet()
         self.peeks = bool(self.driver)
+
+    def window_told(self, reply: Mapping[str, Any]) -> None:
+        """Allocations that were given back may have become others: they are handed over again."""
+        if reply.get("freed") != self._freed:
+            self._freed = reply.get("freed")
+            self._reach.close()
 
     def _ended(self, seconds: float, *, still: bool) -> float:
         moment = self._rest()

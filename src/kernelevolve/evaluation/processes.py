@@ -182,7 +182,11 @@ class Runner:
         reply = None if self._spin(latest) else self._reply(seconds)
         ended = self._ended(seconds, still=still)
         reply = self._reply(seconds) if reply is None else reply
+        self.window_told(reply)
         return ended - begun - pause, replies.seconds(reply, "took")
+
+    def window_told(self, reply: Mapping[str, Any]) -> None:
+        """Take note of what came with the answer to a window."""
 
     def _ended(self, seconds: float, *, still: bool) -> float:
         """The moment when a window has ended whose answer came; all threads stand if `still`."""

@@ -251,8 +251,10 @@ class Runner:
     def do_calls(self, body: Request, fds: Sequence[int]) -> Reply:
         """A window: `count` calls over the slots from `start`; also what verification uses."""
         took = self.subjects[body["workload"]].calls(body["start"], body["count"])
-        on_device = self.device.type != "cpu"
-        return {"took": self.events[0].elapsed_time(self.events[1]) * 1e-3 if on_device else took}
+        if self.device.type == "cpu":
+            return {"took": took}
+        freed = torch.cuda.memory_stats().get("num_device_free", 0)
+        return {"took": self.events[0].elapsed_time(self.events[1]) * 1e-3, "freed": freed}
 
     def do_held(self, body: Request, fds: Sequence[int]) -> Reply:
         """Calls over the slots in turn whose results are all kept until the next request."""
