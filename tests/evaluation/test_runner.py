@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from kernelevolve.evaluation.blocks import Block
-from kernelevolve.evaluation.runner import Runner
+from kernelevolve.evaluation.runner import Runner, failure
 
 
 @pytest.fixture
@@ -37,3 +37,16 @@ def test_memory_of_each_workload_stays_mapped_and_what_comes_once_does_not(runne
     outcome(runner, "small", blocks["once"])
     assert kept["small"]() is None
     assert kept["large"]() is not None
+
+
+def test_a_failure_says_what_it_came_from_and_leaves_out_frames_of_libraries():
+    with pytest.raises(AttributeError) as raised:
+        torch.nn.functional.softmax("no tensor")
+    found = failure(raised.value)
+    assert [x.split()[2] for x in found["trace"].splitlines()] == [
+        "test_a_failure_says_what_it_came_from_and_leaves_out_frames_of_libraries:"
+    ]
+    raised.value.__cause__ = KeyError("reason")
+    raised.value.__cause__.__cause__ = ValueError("deeper")
+    text = "\nbecause of KeyError: 'reason'\nbecause of ValueError: deeper"
+    assert failure(raised.value)["text"].endswith(text)

@@ -40,6 +40,7 @@ from kernelevolve.runtime import launched
 Request = dict[str, Any]
 Reply = dict[str, Any]
 LAST_LINES = 30
+MOST_CAUSES = 8
 PENDING = "a pending conjugation or sign (resolve_conj, resolve_neg)"
 OWN_FRAMES = (str(Path(__file__).parents[1]), "-packages/")
 """Of ours and of installed libraries, which are not the module's."""
@@ -330,9 +331,18 @@ def type_name(tensor: Tensor) -> str:
     return "Tensor" if plain else type(tensor).__name__
 
 
+def causes(error: BaseException) -> list[str]:
+    """What an exception says that it was raised from, the nearest first."""
+    found: list[str] = []
+    while (cause := error.__cause__) is not None and len(found) < MOST_CAUSES:
+        found.append(f"because of {type(cause).__name__}: {cause}")
+        error = cause
+    return found
+
+
 def failure(error: BaseException) -> dict[str, Any]:
     """What went wrong, for a person: the exception and the frames that are the module's own."""
-    text = str(error)
+    text = "\n".join([str(error), *causes(error)])
     kind = "unsupported" if isinstance(error, Unsupported) else "exception"
     if isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in text:
         kind = "memory"
