@@ -6,6 +6,8 @@ from typing import Any
 from kernelevolve.core.evaluation import Build, Diagnosis
 from kernelevolve.core.target import TargetSpec
 
+LOW = 0.5
+"""Share of a multiprocessor's threads below which a memory's delay may not be hidden."""
 READ_ONLY_GAIN = 2.0
 """Reading alone can be faster than the copy whose bandwidth was measured."""
 
@@ -95,14 +97,15 @@ def diagnose(work: Work, spec: TargetSpec, us: float, build: Build) -> Diagnosis
         "remarks": build.remarks,
         "resources": build.resources,
     }
+    held = held_back(build)
     moved = f"reads and writes {_bytes(work.bytes_moved)} in {us:.4g} µs"
     if not floor.us:
         sentence = f"{moved}; this machine's peaks are not measured"
-        return Diagnosis(limit="unknown", sentence=sentence, **common)
+        return Diagnosis(limit="unknown", sentence=sentence + held, **common)
     fraction = min(1.0, floor.us / us)
     if floor.us == floor.overhead:
         sentence = f"{us:.4g} µs a call, of which {floor.overhead:.3g} µs are the call itself"
-        return Diagnosis(limit="overhead", sentence=sentence, fraction=fraction, **common)
+        return Diagnosis(limit="overhead", sentence=sentence + held, fraction=fraction, **common)
     if floor.us == floor.compute:
         peak = work.operations / floor.compute * 1e6
         sentence = (
@@ -110,14 +113,28 @@ def diagnose(work: Work, spec: TargetSpec, us: float, build: Build) -> Diagnosis
             f"{rate * 1e-9:.3g} GFLOP/s, {fraction:.0%} of this machine's {peak * 1e-9:.3g}: "
             "bound by arithmetic"
         )
-        return Diagnosis(limit="compute", sentence=sentence, fraction=fraction, **common)
+        return Diagnosis(limit="compute", sentence=sentence + held, fraction=fraction, **common)
     peak = work.bytes_moved / floor.memory * 1e6
     level = "cache" if in_cache else "memory"
     sentence = (
         f"{moved}: {bandwidth * 1e-9:.3g} GB/s, {fraction:.0%} of this machine's "
         f"{peak * 1e-9:.3g} GB/s at that size: bound by {level}"
     )
-    return Diagnosis(limit=level, sentence=sentence, fraction=fraction, **common)
+    return Diagnosis(limit=level, sentence=sentence + held, fraction=fraction, **common)
+
+
+def held_back(build: Build) -> str:
+    """What of a GPU kernel's resources may keep it from its limit; empty where nothing does."""
+    needs, found = build.resources, ""
+    if spilled := needs.get("spill_bytes"):
+        found += f"; {spilled:.0f} bytes of registers are spilled to memory"
+    if needs.get("occupancy", 1.0) < LOW:
+        found += (
+            f"; {needs.get('registers', 0):.0f} registers a thread and "
+            f"{needs.get('shared_bytes', 0):.0f} bytes of shared memory a block fill "
+            f"{needs['occupancy']:.0%} of a multiprocessor"
+        )
+    return found
 
 
 def _bytes(count: int) -> str:

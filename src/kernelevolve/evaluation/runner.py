@@ -6,6 +6,7 @@ to the judge: nothing in this process knows a seed, an expected output or a verd
 
 import gc
 import os
+import sys
 import time
 import traceback
 from collections.abc import Callable, Sequence
@@ -94,6 +95,8 @@ class Runner:
 
     def do_kernels(self, body: Request, fds: Sequence[int]) -> Reply:
         """What those need that were compiled when they were launched."""
+        if self.device.type != "cpu" and "model" in sys.modules:
+            launched.collect(sys.modules["model"])
         return {"kernels": list(launched.kernels.values())}
 
     def do_load(self, body: Request, fds: Sequence[int]) -> Reply:
