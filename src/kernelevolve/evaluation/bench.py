@@ -95,7 +95,7 @@ class Bench:
     def attach(self) -> None:
         """Give the reference its one slot."""
         if self._slot is None:
-            self._slot = self.prepared.room(self.prepared.inputs.nbytes)
+            self._slot = self.prepared.place.room(self.prepared.inputs.nbytes)
         assert self._answers is not None
         self._answers.attach(self._slot, self.prepared.inputs, 1)
 

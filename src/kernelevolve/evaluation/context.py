@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 from statistics import median
-from typing import Any
 
 from kernelevolve.core.job import Finding, Limits
 from kernelevolve.core.target import TargetSpec
@@ -20,7 +19,7 @@ from kernelevolve.evaluation.device import Device
 from kernelevolve.evaluation.device_session import session_for
 from kernelevolve.evaluation.device_slots import DeviceRing
 from kernelevolve.evaluation.physics import Work
-from kernelevolve.evaluation.pool import SEEDS, Preparation, Prepared, Refused
+from kernelevolve.evaluation.pool import SEEDS, Place, Preparation, Prepared, Refused
 from kernelevolve.evaluation.probes import KEPT_BYTES, Suite
 from kernelevolve.evaluation.processes import Ended, Failed, Late, Runner
 from kernelevolve.evaluation.session import Session
@@ -144,7 +143,7 @@ class Context:
             random = Random(f"{self.seed}/{self.perturb}/{name}")
             made = Preparation(
                 runner, self.task, workload, random, room.slots, self.perturb, room.float64,
-                **self._on_device(),
+                self._place(),
             ).run()  # fmt: skip
             self.prepared[name] = made
             bench = Bench(
@@ -159,17 +158,18 @@ class Context:
                 self.find(finding.code, finding.message)
         return self.prepared[name]
 
-    def _on_device(self) -> dict[str, Any]:
-        """How memory for inputs is made, and what it should exceed."""
+    def _place(self) -> Place:
+        """Where the task's kernels read and write."""
         if self.device is None:
-            return {}
+            return Place()
         device, memory = self.device, self.spec.memory
-        return {
-            "room": device.block,
-            "ring": lambda made: DeviceRing(device, made.contents, made.inputs.nbytes, memory),
-            "cache": self.spec.last_level_cache,
-            "memory": memory,
-        }
+        return Place(
+            device="cuda",
+            room=device.block,
+            ring=lambda made: DeviceRing(device, made.contents, made.inputs.nbytes, memory),
+            cache=self.spec.last_level_cache,
+            memory=memory,
+        )
 
     def fixed_parameters(self, workload: Workload) -> list[str]:
         """Float parameters of the reference that are made the same whatever the seed."""

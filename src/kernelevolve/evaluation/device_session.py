@@ -69,7 +69,7 @@ class DeviceSession(Session):
     def _banks(self) -> int:
         """As many as memory allows: any call of a window may be the one that is verified."""
         nbytes = max(1, self.prepared.plain.nbytes)
-        return max(BANKS, min(MOST_KEPT, self.prepared.memory // SHARE // nbytes) + 1)
+        return max(BANKS, min(MOST_KEPT, self.prepared.place.memory // SHARE // nbytes) + 1)
 
     def _after_contents(self) -> None:
         """What the judge wrote into slots must not have set anything going."""

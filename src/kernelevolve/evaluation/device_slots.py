@@ -179,7 +179,7 @@ class DeviceSlots:
     def widen(self, count: int) -> bool:
         """Use that many slots from now on, as far as there is room; whether these are more."""
         before = len(self)
-        cache = int(CACHES * self._prepared.cache) // self._ring.size
+        cache = int(CACHES * self._prepared.place.cache) // self._ring.size
         more = min(max(count, cache), self._ring.slots) - before
         sets = range(len(self._prepared.contents))
         self._made += [Made(base) for base in self._random.choices(sets, k=max(0, more))]

@@ -56,7 +56,7 @@ def make(bench: Bench, plan: Plan, base: int) -> Probe:
     if layout is None:
         raise Skipped("no input can lie so")
     content = placed(prepared.inputs, prepared.contents[base], layout)
-    block = prepared.room(layout.nbytes)
+    block = prepared.place.room(layout.nbytes)
     block.put(0, content)
     answers = bench.answers()
     answers.attach(block, layout, 1)

@@ -62,14 +62,8 @@ class Prepared:
     findings: list[Finding] = field(default_factory=list)
     left: inplace.Left = inplace.NOTHING
     """What calls leave in inputs that the reference changes."""
-    room: Callable[[int], Block] = Block
-    """Makes memory for inputs, where the target's kernels read them."""
-    ring: Callable[["Prepared"], Any] = lambda prepared: host_ring(prepared)
-    """Makes memory for slots there."""
-    cache: int = 0
-    """Bytes of a device's last cache, which the slots should exceed; 0 on a processor."""
-    memory: int = 0
-    """Bytes of a device's memory."""
+    place: "Place" = field(default_factory=lambda: Place())
+    """Where inputs and outputs lie."""
     lent: list[Any] = field(default_factory=list)
     """Slots and outputs of candidates, one candidate after the other."""
 
@@ -83,7 +77,7 @@ class Prepared:
 
         Only what is used of it is taken.
         """
-        return self.ring(self), Block(self.outputs.nbytes)
+        return self.place.ring(self), Block(self.outputs.nbytes)
 
     def lend(self) -> tuple[Any, Block]:
         """The same, kept for the next candidate; the one before must have ended."""
@@ -95,7 +89,7 @@ class Prepared:
         """A fresh comparison for one candidate."""
         layout = self.outputs if buffers else self.plain
         count = len(layout.leaves)
-        device = "cuda" if self.cache else "cpu"
+        device = self.place.device
         return Verifier(task.tolerance, layout, self.yardsticks[:count], without, device)
 
     def loading(self) -> dict[str, Any]:
@@ -113,6 +107,28 @@ class Prepared:
             block.close()
 
 
+def host_ring(prepared: Prepared) -> Block:
+    """Slots in memory that the judge shares with runners."""
+    wide = min(MOST_SLOTS, WIDE_RING_BYTES // max(1, prepared.inputs.nbytes))
+    return Block(prepared.inputs.nbytes * max(len(prepared.contents), wide) + PAGE)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where kernels read inputs and leave outputs: the host, unless it is said."""
+
+    device: str = "cpu"
+    """As PyTorch calls it."""
+    room: Callable[[int], Block] = Block
+    """Makes memory for inputs."""
+    ring: Callable[[Prepared], Any] = host_ring
+    """Makes memory for the slots of a session: a `Block`, or a `DeviceRing`."""
+    cache: int = 0
+    """Bytes of a device's last cache, which the slots should exceed; 0 on a processor."""
+    memory: int = 0
+    """Bytes of a device's memory; 0 on a processor."""
+
+
 @dataclass
 class Preparation:
     """Builds a `Prepared` by asking the reference runner."""
@@ -124,10 +140,7 @@ class Preparation:
     slots: int
     perturb: bool
     float64: bool = True
-    room: Callable[[int], Block] = Block
-    ring: Callable[[Prepared], Any] = lambda prepared: host_ring(prepared)
-    cache: int = 0
-    memory: int = 0
+    place: Place = field(default_factory=lambda: Place())
     findings: list[Finding] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -145,7 +158,7 @@ class Preparation:
         self._ask("reference", seed=state_seed, perturb=self.perturb, mutated=[])
         state, state_fd = self._answers.state()
         inputs, contents = self._inputs()
-        ring = self.room(inputs.nbytes * len(contents))
+        ring = self.place.room(inputs.nbytes * len(contents))
         _refill(ring, contents)
         self._answers.attach(ring, inputs, len(contents))
         first = self._answers.native(0)
@@ -179,7 +192,7 @@ class Preparation:
             mutated, list(reply["aliases"]), shared(outputs, reply), mutates, buffers_matter,
             self._answers.kind, self.findings,
             left=inplace.left(inputs, contents, after, exact) if mutates else inplace.NOTHING,
-            room=self.room, ring=self.ring, cache=self.cache, memory=self.memory,
+            place=self.place,
         )  # fmt: skip
 
     def _inputs(self) -> tuple[Layout, list[Array]]:
@@ -298,12 +311,6 @@ class Preparation:
                 self._find("outputs-nan", f"{share:.0%} of output {index} is NaN")
             elif leaf.elements > 1 and (values == values.flat[0]).all():
                 self._find("outputs-constant", f"every element of output {index} is the same")
-
-
-def host_ring(prepared: Prepared) -> Block:
-    """Slots in memory that the judge shares with runners."""
-    wide = min(MOST_SLOTS, WIDE_RING_BYTES // max(1, prepared.inputs.nbytes))
-    return Block(prepared.inputs.nbytes * max(len(prepared.contents), wide) + PAGE)
 
 
 def _without_buffers(outputs: Layout) -> Layout:

@@ -88,7 +88,7 @@ def _alone(session: Session, probe: Probe) -> None:
         probe.content.nbytes,
     )
     last = len(contents) - 1
-    with closing(session.prepared.room(nbytes * len(contents) + PAGE)) as block:
+    with closing(session.prepared.place.room(nbytes * len(contents) + PAGE)) as block:
         for number, content in enumerate(contents):
             block.put(number, content)
         session.map_slots(block, probe.inputs, len(contents), keep=kept)

@@ -51,7 +51,7 @@ def make(bench: Bench, plan: Plan, base: int) -> Probe:
     calls, sets = _calls(bench, plan), len(prepared.contents)
     before = [prepared.contents[(base - left) % sets] for left in range(calls - 1, 0, -1)]
     content, answers, nbytes = prepared.contents[base], bench.answers(), prepared.inputs.nbytes
-    block = prepared.room(calls * nbytes)
+    block = prepared.place.room(calls * nbytes)
     try:
         answers.attach(block, prepared.inputs, calls)
         for number, one in enumerate((*before, content)):
