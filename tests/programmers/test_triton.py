@@ -124,6 +124,12 @@ def test_products_with_what_comes_before_and_after_them(in_triton, dtype, plan):
 
 
 @pytest.mark.slow
+def test_what_is_rounded_anyway_takes_a_shorter_polynomial(in_triton):
+    made = in_triton(CHAIN.replace("DTYPE", "float16"), ROWS, MORE_ROWS, Plan(fast_math=True))
+    assert "tl.erf" not in made["model"] and "short_erf_(" in made["model"]
+
+
+@pytest.mark.slow
 def test_long_sums_of_few_are_shared(in_triton):
     body = """
 class Model(nn.Module):

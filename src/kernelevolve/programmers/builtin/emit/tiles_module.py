@@ -50,6 +50,15 @@ def _steps(setting: Setting, segment: Segment) -> list[Step | Fused]:
 
 
 def _emitted(setting: Setting, step: Step | Fused, near: str = "") -> list[Launch]:
+    """The kernels of a step, with a short polynomial for what is rounded to 16 bits anyway."""
+    made = _kernels(setting, step, near)
+    narrow = all(setting.dtypes[b] in ("f16", "bf16") for b in _writes(step))
+    if not (narrow and setting.plan.fast_math):
+        return made
+    return [replace(k, text=k.text.replace("tl.erf(", "short_erf_(")) for k in made]
+
+
+def _kernels(setting: Setting, step: Step | Fused, near: str) -> list[Launch]:
     if isinstance(step, Fused):
         return emit_fused(step, list(setting.symbols), setting.plan.tiles)
     if isinstance(step, Chained):
@@ -69,7 +78,7 @@ def _chained(setting: Setting, chain: Chained, near: str) -> list[Launch]:
     if whole is not None:
         return [whole]
     first, *rest = chain.stages
-    made = _emitted(setting, first)
+    made = _kernels(setting, first, near)
     own = [b for b in writes(first) if b in chain.local]
     room = [allocated(setting, b, near=near) for b in own]
     made[0] = replace(made[0], before=(*room, *made[0].before))
@@ -77,7 +86,7 @@ def _chained(setting: Setting, chain: Chained, near: str) -> list[Launch]:
     if isinstance(first, MapReduce) and chainable(rest):
         return made + _chained(setting, replace(chain, stages=tuple(rest), local=left), near)
     for stage in rest:
-        launches = _emitted(setting, stage)
+        launches = _kernels(setting, stage, near)
         room = [allocated(setting, b, near=near) for b in writes(stage) if b in left]
         launches[0] = replace(launches[0], before=(*room, *launches[0].before))
         made += launches
