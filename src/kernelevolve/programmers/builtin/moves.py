@@ -72,6 +72,7 @@ DEVICE_CHOICES: dict[str, tuple[Any, ...]] = {
     "algebra": (True, False),
     "library": (False, True),
     "prologues": (False, True),
+    "chains": (True, False),
 }
 GROUP = {"cuda": ("blocks", BLOCK_CHOICES), "triton": ("tiles", TILE_CHOICES)}
 """The group of decisions about regions on a GPU, and its choices, by language."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kernelevolve.programmers.builtin.ir import (
@@ -82,11 +83,11 @@ def contract_below(root: Node, attempt: Attempt) -> Node | None:
         return next(iter(found), None)
     first = next(n for n in topological(list(found)) if n in found)
     if not plain or len(found) > 1 or numel(first.shape) != numel(root.shape):
-        raise Cut(_epilogue_end(first, seen, attempt))
+        raise Cut(_epilogue_end(first, topological([root]), attempt))
     return first
 
 
-def _epilogue_end(product: Node, within: set[Node], attempt: Attempt) -> Node:
+def _epilogue_end(product: Node, within: Sequence[Node], attempt: Attempt) -> Node:
     """The last pointwise function of `product` on the way to anything else, or itself."""
     end = product
     while True:

@@ -71,9 +71,7 @@ LANGUAGES = {
         {"chains": False, "parallel": False},
         False,
     ),
-    "triton": Written(
-        "", triton_source, triton_backend, {"chains": False, "parallel": False}, False
-    ),
+    "triton": Written("", triton_source, triton_backend, {"parallel": False}, False),
 }
 
 

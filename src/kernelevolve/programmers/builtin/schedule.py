@@ -86,7 +86,7 @@ class Plan(Record):
     tiles: Tiles = Tiles()
     """How they run on a GPU, block by block."""
     fast_math: bool = False
-    """Shorter polynomial for exp, about 2 ulp instead of 1."""
+    """Shorter polynomials: exp to about 2 ulp instead of 1, erf where 16 bits are left of it."""
     cuts: tuple[int, ...] = ()
     """Nodes of the program that become memory although they could be fused."""
     prologues: bool = False

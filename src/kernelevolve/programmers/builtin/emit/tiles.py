@@ -57,17 +57,19 @@ class Run:
 
     name: str
     axes: tuple[Axis, ...]
+    after: str = ""
+    """What follows the axes' names, where an axis of the same name went before."""
 
     def decoded(self) -> list[str]:
         """Statements that take the number apart."""
         lines, rest = [], self.name
         for at, axis in reversed(list(enumerate(self.axes))):
             if all(a.size.is_const(1) for a in self.axes[:at]):
-                lines.append(f"{axis.name} = {rest}")
+                lines.append(f"{axis.name}{self.after} = {rest}")
                 rest = f"{self.name} * 0"
             else:
-                lines.append(f"{axis.name} = {rest} % ({text_of(axis.size)})")
-                over = f"{axis.name}_over"
+                lines.append(f"{axis.name}{self.after} = {rest} % ({text_of(axis.size)})")
+                over = f"{axis.name}_over{self.after}"
                 lines.append(f"{over} = {rest} // ({text_of(axis.size)})")
                 rest = over
         return lines
@@ -111,6 +113,7 @@ class TilePrinter(Printer):
         """Enter a scope in which a number goes through a block, under a mask."""
         self.open(*(a.name for a in run.axes))
         self.runs.append(run)
+        self.text_of |= {a.name: f"{a.name}{run.after}" for a in run.axes}
         if mask:
             self.masks |= {a.name: mask for a in run.axes}
         for line in run.decoded():

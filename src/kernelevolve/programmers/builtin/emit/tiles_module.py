@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
+from kernelevolve.programmers.builtin.emit.contraction_stages import chainable
 from kernelevolve.programmers.builtin.emit.kernel import Segment, Setting, arguments_of, segments
 from kernelevolve.programmers.builtin.emit.module import Backend, allocated
-from kernelevolve.programmers.builtin.emit.steps import Step, writes
+from kernelevolve.programmers.builtin.emit.steps import Chained, Step, reads, writes
+from kernelevolve.programmers.builtin.emit.tiles_chain import emit_chain
+from kernelevolve.programmers.builtin.emit.tiles_fused import Fused, fused
 from kernelevolve.programmers.builtin.emit.tiles_launch import Launch, prelude
 from kernelevolve.programmers.builtin.emit.tiles_loops import emit_loops
+from kernelevolve.programmers.builtin.emit.tiles_passing import emit_fused
 from kernelevolve.programmers.builtin.emit.tiles_product import emit_product
 from kernelevolve.programmers.builtin.ir import Contraction, MapReduce, Opaque, Scan
 
@@ -25,7 +30,7 @@ def triton_source(setting: Setting, parts: Sequence[Segment | Opaque]) -> str:
         launch
         for own, p in settings
         if isinstance(p, Segment)
-        for step in p.steps
+        for step in _steps(own, p)
         for launch in _emitted(own, step)
     ]
     before = [line for launch in found for line in (*launch.before, *launch.given)]
@@ -38,7 +43,26 @@ def triton_backend(setting: Setting, parts: Sequence[Segment | Opaque]) -> Backe
     return Backend(triton_source(setting, parts), _launches)
 
 
-def _emitted(setting: Setting, step: Step) -> list[Launch]:
+def _steps(setting: Setting, segment: Segment) -> list[Step | Fused]:
+    """What a segment runs, with regions over the same rows taken together."""
+    plan = setting.plan
+    return fused(segment.steps, segment.internal) if plan.chains else list(segment.steps)
+
+
+def _emitted(setting: Setting, step: Step | Fused, near: str = "") -> list[Launch]:
+    """The kernels of a step, with a short polynomial for what is rounded to 16 bits anyway."""
+    made = _kernels(setting, step, near)
+    narrow = all(setting.dtypes[b] in ("f16", "bf16") for b in _writes(step))
+    if not (narrow and setting.plan.fast_math):
+        return made
+    return [replace(k, text=k.text.replace("tl.erf(", "short_erf_(")) for k in made]
+
+
+def _kernels(setting: Setting, step: Step | Fused, near: str) -> list[Launch]:
+    if isinstance(step, Fused):
+        return emit_fused(step, list(setting.symbols), setting.plan.tiles)
+    if isinstance(step, Chained):
+        return _chained(setting, step, near)
     assert isinstance(step, MapReduce | Scan | Contraction)
     buffers, symbols, tiles = arguments_of(step), list(setting.symbols), setting.plan.tiles
     if isinstance(step, Contraction):
@@ -46,16 +70,45 @@ def _emitted(setting: Setting, step: Step) -> list[Launch]:
     return emit_loops(step, buffers, symbols, tiles)
 
 
+def _chained(setting: Setting, chain: Chained, near: str) -> list[Launch]:
+    """One kernel for a chain, without what can only come before it; else one for each stage."""
+    symbols, plan = list(setting.symbols), setting.plan
+    buffers = [b for b in (*reads(chain), *writes(chain)) if b not in chain.local]
+    whole = emit_chain(chain, buffers, symbols, plan.tiles, plan.algebra)
+    if whole is not None:
+        return [whole]
+    first, *rest = chain.stages
+    made = _kernels(setting, first, near)
+    own = [b for b in writes(first) if b in chain.local]
+    room = [allocated(setting, b, near=near) for b in own]
+    made[0] = replace(made[0], before=(*room, *made[0].before))
+    left = tuple(b for b in chain.local if b not in own)
+    if isinstance(first, MapReduce) and chainable(rest):
+        return made + _chained(setting, replace(chain, stages=tuple(rest), local=left), near)
+    for stage in rest:
+        launches = _kernels(setting, stage, near)
+        room = [allocated(setting, b, near=near) for b in writes(stage) if b in left]
+        launches[0] = replace(launches[0], before=(*room, *launches[0].before))
+        made += launches
+    return made
+
+
+def _writes(step: Step | Fused) -> tuple[str, ...]:
+    return step.writes if isinstance(step, Fused) else writes(step)
+
+
 def _launches(setting: Setting, segment: Segment) -> list[str]:
     """Room for what the segment writes, and the launches of its regions."""
-    written = list(dict.fromkeys(b for s in segment.steps for b in writes(s)))
-    lines = [allocated(setting, name, near=segment.pointers[0]) for name in written]
+    near = segment.pointers[0]
+    steps = _steps(setting, segment)
+    written = list(dict.fromkeys(b for s in steps for b in _writes(s)))
+    lines = [allocated(setting, name, near=near) for name in written]
     every = dict.fromkeys([*segment.pointers, *written])
     longest = ", ".join(f"{name}.numel()" for name in every)
     wide = f"max({longest})" if len(every) > 1 else longest
     lines.append(f"index = tl.int64 if {wide} > {FARTHEST} else tl.int32")
-    for step in segment.steps:
-        for launch in _emitted(setting, step):
+    for step in steps:
+        for launch in _emitted(setting, step, near):
             lines += launch.before
             lines.append(f"{launch.name}[{launch.grid}]({', '.join(launch.given)})")
     return lines

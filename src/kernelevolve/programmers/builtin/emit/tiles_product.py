@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from kernelevolve.programmers.builtin.emit.contraction_collapse import collapsed
-from kernelevolve.programmers.builtin.emit.expr import ARITHMETIC
+from kernelevolve.programmers.builtin.emit.expr import ARITHMETIC, BYTES
 from kernelevolve.programmers.builtin.emit.tiles import KIND, Run, TilePrinter, points, text_of
 from kernelevolve.programmers.builtin.emit.tiles_launch import (
     Launch,
@@ -26,6 +26,8 @@ from kernelevolve.programmers.builtin.ir import (
 )
 from kernelevolve.programmers.builtin.schedule import Tiles
 
+MOST_SHARED = 200 * 1024
+"""Bytes for the operands of a block."""
 PLAIN = 16
 """The sides of a block that is multiplied without `tl.dot`."""
 
@@ -56,8 +58,8 @@ def emit_product(
     printer.begin(Run("n_at", (c.n,)), "n_in")
     printer.line(f"acc = tl.zeros([M_BLOCK, N_BLOCK], {KIND[sums]})")
     printer.open(c.k.name)
-    left = operand_block(printer, c.a, c.k, "[None, :]", "k_in_a", operand)
-    right = operand_block(printer, c.b, c.k, "[:, None]", "k_in_b", operand)
+    left = operand_block(printer, c.a, c.k, "k_own[None, :]", "k_in_a", operand)
+    right = operand_block(printer, c.b, c.k, "k_own[:, None]", "k_in_b", operand)
     printer.line(multiplied(left, right, "acc", dots))
     inside = printer.close()
     for line in [
@@ -78,16 +80,24 @@ def emit_product(
     extents = [a.size for a in (*c.batch[1:], c.n, c.k)]
     sizes = compiled_in(symbols, indices_of(c), extents)
     sides = [fitting(tiles.dot_m, c.m), fitting(tiles.dot_n, c.n), fitting(tiles.dot_k, c.k)]
-    sides = sides if dots else [PLAIN] * 3
+    sides, stages = legal(sides, tiles.stages, BYTES[operand]) if dots else ([PLAIN] * 3, 1)
     decided = {
         "INDEX": "index",
         **{f"{x}_BLOCK": str(side) for x, side in zip("MNK", sides, strict=True)},
         "num_warps": str(tiles.warps or (8 if sides[0] * sides[1] >= 128 * 128 else 4)),
-        "num_stages": str(tiles.stages),
+        "num_stages": str(stages),
     }
     batches = text_of(points(c.batch))
     grid = f"(({batches}) * -(-({m}) // {sides[0]}) * -(-({n}) // {sides[1]}),)"
     return launch(region.name, printer, body, buffers, sizes, decided, grid)
+
+
+def legal(sides: Sequence[int], stages: int, width: int) -> tuple[list[int], int]:
+    """The sides of blocks and the steps on their way that shared memory has room for."""
+    m, n, k = sides
+    while stages * (m + n) * k * width > MOST_SHARED:
+        stages, k = (stages - 1, k) if stages > 2 else (stages, k // 2)
+    return [m, n, k], stages
 
 
 def fitting(side: int, axis: Axis) -> int:
@@ -103,16 +113,15 @@ def operand_of(c: Contraction) -> DType:
     return "f64" if "f64" in (c.a.dtype, c.b.dtype) else "f32"
 
 
-def operand_block(
-    printer: TilePrinter, expr: Expr, k: Axis, across: str, mask: str, to: DType
-) -> str:
+def operand_block(printer: TilePrinter, expr: Expr, k: Axis, at: str, mask: str, to: DType) -> str:
     """A block of an operand, zero outside of it, in the type that products take."""
     printer.open(k.name)
-    printer.text_of[k.name] = f"k_own{across}"
+    printer.text_of[k.name] = at
     printer.masks[k.name] = mask
     if isinstance(expr, Load) and expr.dtype == to:
-        name = printer.fresh()
-        printer.line(f"{name} = {printer.raw(expr)}")
+        name, text = printer.fresh(), printer.raw(expr)
+        held = expr.buffer in printer.held
+        printer.line(f"{name} = tl.where({mask}, {text}, 0.0)" if held else f"{name} = {text}")
     else:
         value = printer.convert(printer.value(expr), ARITHMETIC[to])
         every = printer.mask(axes_of(expr) | {k.name})
