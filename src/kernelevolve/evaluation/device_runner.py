@@ -37,6 +37,8 @@ class DeviceRunner(Runner):
         self._wanted: Sequence[int] = ()
         self._answering = False
         self._freed: Any = None
+        self.moved = False
+        """Whether it gave memory back in its last window."""
 
     def _meet(self) -> None:
         super()._meet()
@@ -44,7 +46,8 @@ class DeviceRunner(Runner):
 
     def window_told(self, reply: Mapping[str, Any]) -> None:
         """Allocations that were given back may have become others: they are handed over again."""
-        if reply.get("freed") != self._freed:
+        self.moved = reply.get("freed") != self._freed
+        if self.moved:
             self._freed = reply.get("freed")
             self._reach.close()
 

@@ -139,7 +139,8 @@ class Lane:
             runner = parent.fork(limits, hidden, cpu, doors, watched=watched, space=False)
             runner.show(build.folder)
             since = parent.said()[1]
-            yield Checked(runner, partial(self._told, name, parent, since, candidate))
+            told = partial(self._told, name, parent, since, candidate)
+            yield Checked(runner, told, name if self.device else "")
 
     def _told(self, name: str, parent: WarmParent, since: int, candidate: Candidate) -> str:
         """What a tool has printed of a candidate."""

@@ -33,6 +33,8 @@ class WarmParent:
     ) -> None:
         ours, theirs = pair()
         self._device = device
+        self._looked_at = bool(prefix)
+        """Whether a tool looks on, which its processes reach through the temporary folder."""
         preloads = [f"--preload={name}" for name in preload]
         command = [sys.executable, "-P", "-m", "kernelevolve.evaluation.warm"]
         command += [f"--fd={theirs.fileno()}", f"--role={role}", *preloads]
@@ -89,7 +91,7 @@ class WarmParent:
             "isolated": self.isolated,
             "limits": limits.model_dump(),
             "hidden": hidden,
-            "private_tmp": sandbox.state() == "bubblewrap",
+            "private_tmp": sandbox.state() == "bubblewrap" and not self._looked_at,
             "kept": sandbox.python_in_tmp(),
             "cpu_seconds": cpu,
             "watched": watched,

