@@ -71,7 +71,7 @@ class Lane:
 
     def __init__(self, setup: LaneSetup) -> None:
         self.setup = setup
-        self.device = Device() if setup.spec.accelerated else None
+        self.device = Device(setup.spec.index or 0) if setup.spec.accelerated else None
         self._files = device_files() if self.device else ()
         self.group = cgroup.Group(setup.limits.processes, setup.limits.memory_bytes)
         self._parents = {name: self._start(name) for name in ("reference", "candidate")}

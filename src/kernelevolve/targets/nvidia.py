@@ -46,7 +46,6 @@ class Nvidia:
             "OMP_NUM_THREADS": threads,
             "MKL_NUM_THREADS": threads,
             "OMP_WAIT_POLICY": "passive",
-            "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
             "CUDA_VISIBLE_DEVICES": str(spec.index or 0) if spec.accelerated else "",
             "PYTORCH_NVML_BASED_CUDA_CHECK": "1",
         }
