@@ -8,7 +8,10 @@ import pytest
 
 from kernelevolve.evaluation import confine
 
-pytestmark = pytest.mark.skipif(not confine.program(), reason="no filter for this processor")
+pytestmark = [
+    pytest.mark.skipif(not confine.program(), reason="no filter for this processor"),
+    pytest.mark.filterwarnings("ignore:This process:DeprecationWarning"),
+]
 
 
 def tried(action, *, alone):

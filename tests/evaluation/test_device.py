@@ -16,6 +16,9 @@ class Answering(Device):
         self.seconds = list(seconds)
         self.now = 0.0
 
+    def pause(self, seconds):
+        self.now += seconds
+
     def probe(self):
         took = self.seconds.pop(0) if len(self.seconds) > 1 else self.seconds[0]
         self.now += took
@@ -27,6 +30,7 @@ def clocked(monkeypatch):
     def make(*seconds):
         made = Answering(*seconds)
         monkeypatch.setattr(device.time, "perf_counter", lambda: made.now)
+        monkeypatch.setattr(device.time, "sleep", made.pause)
         return made
 
     return make
@@ -38,7 +42,12 @@ def test_a_window_ends_when_the_device_has_answered_and_answers_at_once(clocked)
 
 def test_work_that_goes_on_is_part_of_the_window(clocked):
     found = clocked(TURN, TURN, TURN, QUICK).rest()
-    assert found == pytest.approx(3 * TURN)
+    assert found == pytest.approx(3 * TURN + device.PAUSE_SECONDS)
+
+
+def test_work_that_waited_for_other_work_is_not_overlooked(clocked):
+    found = clocked(QUICK, CHANGES_OVER, CHANGES_OVER, QUICK).rest()
+    assert found > device.PAUSE_SECONDS + CHANGES_OVER
 
 
 def test_a_kernel_that_never_ends_leaves_no_rest(clocked):

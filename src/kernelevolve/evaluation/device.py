@@ -21,6 +21,8 @@ from kernelevolve.evaluation.processes import Lost
 
 QUICK_SECONDS = 80e-6
 """An answer so quick came from a device that nobody else worked on."""
+PAUSE_SECONDS = 3e-4
+"""Longer than the device takes to change over to a process that has work."""
 REST_SECONDS = 5.0
 PROBE_BYTES = 4096
 THROTTLED = 0x04 | 0x08 | 0x20 | 0x40 | 0x80
@@ -175,9 +177,14 @@ class Device:
         return time.perf_counter() - begun
 
     def rest(self) -> float | None:
-        """The moment at which nobody worked on it any more; None where it never came."""
+        """The moment at which nobody worked on it any more; None where it never came.
+
+        Between two answers others get their turn: work that waited for other work, so that the
+        device had nothing to do for a moment, goes on in that pause, and the next answer is slow.
+        """
         deadline = time.perf_counter() + REST_SECONDS
         while (moment := self._asked()) < deadline:
+            time.sleep(PAUSE_SECONDS)
             if self.probe() < QUICK_SECONDS:
                 return moment
         return None
