@@ -32,7 +32,8 @@ def _torch() -> dict[str, str]:
         "threads": str(torch.get_num_threads()),
         "default dtype": str(torch.get_default_dtype()),
         "default device": str(torch.get_default_device()),
-        "matmul precision": torch.get_float32_matmul_precision(),
+        "matmul precision": f"{torch.get_float32_matmul_precision()}, "
+        f"tf32 {torch.backends.cuda.matmul.allow_tf32}",
         "deterministic algorithms": str(torch.are_deterministic_algorithms_enabled()),
         "grad mode": f"{torch.is_grad_enabled()}, inference {torch.is_inference_mode_enabled()}",
         "autocast": f"{torch.is_autocast_enabled('cpu')}, {torch.is_autocast_enabled('cuda')}",
@@ -56,7 +57,6 @@ def _backends() -> str:
         "quantized": backends.quantized.engine,
         "flash attention": torch._C._get_flash_sdp_enabled(),
         "math attention": torch._C._get_math_sdp_enabled(),
-        "tf32 products": backends.cuda.matmul.allow_tf32,
         "tf32 in cudnn": backends.cudnn.allow_tf32,
         "cudnn": f"{backends.cudnn.enabled} {backends.cudnn.benchmark}",
         "narrow sums of float16": backends.cuda.matmul.allow_fp16_reduced_precision_reduction,
