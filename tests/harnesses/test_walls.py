@@ -232,7 +232,15 @@ ATTACKS = {
         Detector.EXIT,
         "Read-only file system",
     ),
-    "tmp deleted": ("shutil.rmtree('/tmp', ignore_errors=True)", Status.OK, None, ""),
+    "tmp deleted": (
+        "for root, folders, files in os.walk('/tmp'):\n"
+        "    folders[:] = [f for f in folders if not os.path.ismount(f'{root}/{f}')]\n"
+        "    for path in [f'{root}/{f}' for f in files]:\n"
+        "        os.access(path, os.W_OK) and os.unlink(path)\n",
+        Status.OK,
+        None,
+        "",
+    ),
     "descriptors closed": ("os.closerange(0, 4096)", Status.CRASHED, Detector.EXIT, "exit code 0"),
     "channel closed": (
         "os.closerange(3, 4096)\ntime.sleep(600)",
