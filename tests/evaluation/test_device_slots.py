@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from kernelevolve.evaluation import device_slots
-from kernelevolve.evaluation.device_slots import DeviceRing, DeviceSlots
+from kernelevolve.evaluation.device_slots import SHARE, DeviceRing, DeviceSlots
 
 TASK = """
 class Model(nn.Module):
@@ -70,7 +70,7 @@ def slots(suite_of, monkeypatch):
     suite = suite_of(TASK)
     prepared = suite.bench.prepared
     nbytes = prepared.inputs.nbytes
-    ring = DeviceRing(HostDevice(), prepared.contents, nbytes, memory=16 * 40 * nbytes)
+    ring = DeviceRing(HostDevice(), prepared.contents, nbytes, memory=SHARE * 40 * nbytes)
     made = DeviceSlots(prepared, ring, Random("slots"), suite.fresh.crossing)
     made.reset()
     return made

@@ -4,6 +4,7 @@ import ctypes
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 pytest.importorskip("cuda.bindings", reason='needs pip install "kernelevolve[cuda]"')
@@ -42,3 +43,19 @@ def test_a_kernel_may_take_nothing(ptx):
 def test_what_is_neither_pointer_nor_number_is_refused(ptx):
     with pytest.raises(ValueError, match="nested: parameter 0 is neither"):
         gpu.types(ptx, "nested")
+
+
+@pytest.mark.parametrize(
+    ("kind", "argument", "given"),
+    [
+        (ctypes.c_uint32, np.int64(7), 7),
+        (ctypes.c_uint32, 7.0, 7),
+        (ctypes.c_float, 7, 7.0),
+        (ctypes.c_uint8, True, 1),
+        (ctypes.c_uint64, None, 0),
+    ],
+)
+def test_any_number_arrives_and_none_is_null(kind, argument, given):
+    value = kind(99)
+    gpu.put(value, argument)
+    assert value.value == given

@@ -159,10 +159,14 @@ class Context:
         return self.prepared[name]
 
     def _place(self) -> Place:
-        """Where the task's kernels read and write."""
+        """Where the task's kernels read and write.
+
+        Every workload has a session for each baseline and one for candidates, all at once.
+        """
         if self.device is None:
             return Place()
-        device, memory = self.device, self.spec.memory
+        sessions = len(self.task.workloads) * (len(self.kinds) + 1)
+        device, memory = self.device, self.spec.memory // sessions
         return Place(
             device="cuda",
             room=device.block,

@@ -19,7 +19,7 @@ from kernelevolve.evaluation.verify import Broken, Objection
 from kernelevolve.evaluation.window import Timed
 
 MOST_KEPT = 512
-"""Outputs of one window, which take no more of the device's memory than its slots."""
+"""Outputs of one window, which take no more memory of the device than its slots."""
 OVERHEAD_LIMIT = 1e-3
 """Seconds; no device needs more to change from the judge to a runner and back."""
 WORKS_ON = "the device worked on when all calls had ended; leave no kernel running behind a call"

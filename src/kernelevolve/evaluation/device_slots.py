@@ -21,8 +21,8 @@ from kernelevolve.evaluation.pool import Prepared
 
 MOST_SLOTS = 512
 LEAST_SLOTS = 4
-SHARE = 16
-"""Of the device's memory, one part in so many is for the slots of one session."""
+SHARE = 4
+"""Of a session's part of the device's memory, one part in so many is for its slots."""
 LAYERS = 2
 """A slot's contents are crossed with so many other sets."""
 CACHES = 2.5

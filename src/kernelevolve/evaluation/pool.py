@@ -126,7 +126,7 @@ class Place:
     cache: int = 0
     """Bytes of a device's last cache, which the slots should exceed; 0 on a processor."""
     memory: int = 0
-    """Bytes of a device's memory; 0 on a processor."""
+    """Bytes of a device's memory that are one session's part; 0 on a processor."""
 
 
 @dataclass

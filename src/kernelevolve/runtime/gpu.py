@@ -25,7 +25,7 @@ TYPES: dict[str, Any] = {
     "f64": ctypes.c_double,
 }
 """Of a parameter, by what PTX calls it."""
-NUMBERS = frozenset((int, float, bool))
+REALS = (ctypes.c_float, ctypes.c_double)
 STATIC_SHARED = 48 << 10
 """Bytes of shared memory that a block may have without asking for more."""
 
@@ -50,7 +50,7 @@ class DeviceKernel:
         self._pointers = (ctypes.c_void_p * max(1, len(addresses)))(*addresses)
         self._handle = int(self._kernel)
         self._run = _launcher()
-        self._allowed = STATIC_SHARED
+        self._allowed: dict[int, int] = {}
         self._lock = Lock()
 
     def launch(self, index: int, size: Sequence[int], arguments: Sequence[Any]) -> None:
@@ -74,15 +74,12 @@ class DeviceKernel:
                 return self.launch(index, size, arguments)
         if 0 in size[:3]:
             return None
-        if size[6] > self._allowed:
+        if size[6] > self._allowed.get(index, STATIC_SHARED):
             self._allow(size[6], index)
         stream = torch._C._cuda_getCurrentRawStream(index)
         with self._lock:
             for value, argument in zip(self._values, arguments, strict=True):
-                if type(argument) in NUMBERS:
-                    value.value = argument
-                else:
-                    value.value = argument.data_ptr() if hasattr(argument, "data_ptr") else 0
+                put(value, argument)
             error = self._run(self._handle, *size, stream, self._pointers, None)
         if error:
             raise RuntimeError(_told(self.name, size, error))
@@ -95,7 +92,17 @@ class DeviceKernel:
             raise RuntimeError(
                 f"{self.name}: a block of this device cannot have {shared} bytes of shared memory"
             )
-        self._allowed = shared
+        self._allowed[index] = shared
+
+
+def put(value: Any, argument: Any) -> None:
+    """Give a parameter what it declares: an address, an int or a float; null and zero for None."""
+    if hasattr(argument, "data_ptr"):
+        value.value = argument.data_ptr()
+    elif isinstance(value, REALS):
+        value.value = float(argument or 0)
+    else:
+        value.value = int(argument or 0)
 
 
 @cache
