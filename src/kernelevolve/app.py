@@ -12,11 +12,7 @@ from kernelevolve.benching import Bench, Row, Standing
 from kernelevolve.cleaning import Cleaned
 from kernelevolve.config import RunConfig, data_folder
 from kernelevolve.core.candidate import Candidate, SourceFile
-from kernelevolve.core.errors import (
-    HarnessError,
-    StoreError,
-    UsageError,
-)
+from kernelevolve.core.errors import HarnessError, StoreError, UsageError
 from kernelevolve.core.evaluation import Evaluation, Stage, Timing
 from kernelevolve.core.events import Admitted
 from kernelevolve.core.graph import Graph
@@ -24,6 +20,11 @@ from kernelevolve.core.job import Admission, Job
 from kernelevolve.core.protocols import Programmer, Reporter, SelectionPolicy, Store
 from kernelevolve.core.task import Task
 from kernelevolve.doctor import Doctor, examine
+from kernelevolve.knowing import add_note as add_note
+from kernelevolve.knowing import find_notes as find_notes
+from kernelevolve.knowing import lint_notes as lint_notes
+from kernelevolve.knowing import note_index as note_index
+from kernelevolve.knowing import show_note as show_note
 from kernelevolve.replaying import Recording
 from kernelevolve.results import Best, Result
 from kernelevolve.search.journal import Journal
@@ -121,7 +122,6 @@ def evaluate(
         limits=config.limits,
         baseline=text_of(config.baseline),
     )
-
     with Machine(parts, config, task.attachments.__getitem__) as machine:
         machine.admit(task)
         return machine.evaluate(job)

@@ -5,7 +5,7 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 
 from kernelevolve.core.errors import UsageError
 from kernelevolve.core.job import Limits
@@ -51,6 +51,8 @@ class RunConfig(Record):
     """Leave torch.compile out: done sooner, but the speed-up is over eager alone."""
     inputs: str | None = None
     """File of captured inputs (`torch.save` of a list of tensors), added as a workload."""
+    knowledge: tuple[str, ...] = ()
+    """Folder of your own notes, for programmers that read notes; may be repeated."""
     store: str | None = None
     """Folder of journals, blobs and builds; by default the per-user data folder."""
     run: str | None = None
@@ -61,6 +63,12 @@ class RunConfig(Record):
     """Fields of the policy's own options, for example exploration of mcts."""
     programmer_options: dict[str, Option] = Field(default_factory=dict)
     """Fields of the programmer's own options, for example guided of builtin."""
+
+    @field_validator("knowledge", mode="before")
+    @classmethod
+    def _folders(cls, given: object) -> object:
+        """An environment variable names several folders as PATH does."""
+        return tuple(given.split(os.pathsep)) if isinstance(given, str) else given
 
 
 def layered(flags: Mapping[str, object], file: Path | None = None) -> RunConfig:

@@ -1,6 +1,7 @@
 """Every command explains itself, and every setting has exactly one explanation."""
 
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -23,6 +24,10 @@ COMMANDS = {
     "clean",
     "redteam",
     "bench",
+    "knowledge search",
+    "knowledge show",
+    "knowledge add",
+    "knowledge lint",
 }
 
 
@@ -32,13 +37,21 @@ def plain(text: str) -> str:
 
 
 def test_all_commands_are_there() -> None:
-    group = typer.main.get_command(cli)
-    assert set(group.commands) == COMMANDS  # type: ignore[attr-defined]
+    assert set(commands(typer.main.get_command(cli))) == COMMANDS
+
+
+def commands(group: Any, path: str = "") -> Iterator[str]:
+    """Every command by its words; those of groups too."""
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from commands(command, f"{path}{name} ")
+        else:
+            yield path + name
 
 
 @pytest.mark.parametrize("command", sorted(COMMANDS))
 def test_help_has_examples_that_parse(k: Any, command: str) -> None:
-    ended = k(command, "--help")
+    ended = k(*command.split(), "--help")
     assert ended.code == 0
     shown = plain(ended.out)
     _, _, examples = shown.partition("Examples")
@@ -58,13 +71,13 @@ def test_help_of_each_flag_is_the_docstring_of_its_field(k: Any) -> None:
         assert f"--{field.replace('_', '-')} " in shown
         assert info.description
         assert info.description in shown
-        if info.default not in (None, False, ""):
+        if info.default not in (None, False, "", ()):
             assert f"{info.description} [default: {info.default}]" in shown
 
 
 def test_every_command_takes_json_and_verbose(k: Any) -> None:
     for command in COMMANDS:
-        shown = k(command, "--help").out
+        shown = k(*command.split(), "--help").out
         assert "--json" in shown
         assert "--verbose" in shown
 

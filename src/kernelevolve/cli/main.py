@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from kernelevolve.cli import bench, machine, optimize, redteam, runs, tasks
+from kernelevolve.cli import bench, knowledge, machine, optimize, redteam, runs, tasks
 from kernelevolve.cli.options import examples
 from kernelevolve.cli.reply import (
     BAD_INPUT,
@@ -58,7 +58,7 @@ def describe(
     """Writes, verifies, times and searches for faster compute kernels for PyTorch modules."""
 
 
-for group in (optimize, runs, tasks, machine, redteam, bench):
+for group in (optimize, runs, tasks, machine, redteam, bench, knowledge):
     group.register(cli)
 
 

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Optional, get_args
+from typing import Annotated, Any, Optional, get_args, get_origin
 
 import typer
 from rich.logging import RichHandler
@@ -32,6 +32,7 @@ PANELS = {
     "policy": SEARCH,
     "workers": SEARCH,
     "seed": SEARCH,
+    "knowledge": SEARCH,
     "confirm": SEARCH,
     "nodes": STOP,
     "minutes": STOP,
@@ -45,6 +46,8 @@ PANELS = {
 
 RUN_FLAGS = tuple(PANELS)
 JUDGE_FLAGS = ("target", "language", "threads", "baseline", "eager_only", "inputs", "seed", "store")
+
+METAVARS = {"baseline": "FILE", "inputs": "FILE", "knowledge": "DIR"}
 
 NESTED = {"policy": "policy_options", "programmer": "programmer_options", "limits": "limits"}
 """First part of a `--set` key to the field of `RunConfig` that it fills."""
@@ -125,17 +128,21 @@ def _parameter(name: str, kind: object, option: object, default: object) -> insp
 
 def _flag(field: str) -> inspect.Parameter:
     info = RunConfig.model_fields[field]
-    kind = next((k for k in get_args(info.annotation) if k is not type(None)), info.annotation)
-    default = (
-        "" if info.default in (None, False, "") else f" [dim]\\[default: {info.default}][/dim]"
-    )
+    default = f" [dim]\\[default: {info.default}][/dim]" if info.default else ""
     option = typer.Option(
         "--" + field.replace("_", "-"),
         help=escape(info.description or "") + default,
         rich_help_panel=PANELS[field],
-        metavar="FILE" if field in ("baseline", "inputs") else None,
+        metavar=METAVARS.get(field),
     )
-    return _parameter(field, Optional[kind], option, None)  # noqa: UP045
+    return _parameter(field, Optional[_kind(info.annotation)], option, None)  # noqa: UP045
+
+
+def _kind(annotation: object) -> Any:
+    """What a flag of a field takes: without None, and a list where the field holds several."""
+    if get_origin(annotation) is tuple:
+        return list[get_args(annotation)[0]]  # type: ignore[misc]
+    return next((k for k in get_args(annotation) if k is not type(None)), annotation)
 
 
 def _config_file() -> inspect.Parameter:

@@ -10,6 +10,7 @@ from kernelevolve.core.evaluation import Build, Evaluation, Flag, Stage
 from kernelevolve.core.events import Event
 from kernelevolve.core.graph import Graph
 from kernelevolve.core.job import Admission, Finished, Job, Limits
+from kernelevolve.core.note import Note
 from kernelevolve.core.target import Clock, TargetSpec
 from kernelevolve.core.task import Task
 
@@ -148,6 +149,52 @@ class SelectionPolicy(Protocol):
 
     def select(self, graph: Graph, free: int, rng: Random) -> Sequence[Move]:
         """Between zero and `free` moves; zero means: wait for open nodes to end."""
+        ...
+
+
+class KnowledgeBase(Protocol):
+    """Notes that programmers search, walk and add to."""
+
+    def recall(
+        self, query: str, *, limit: int, target: str = "", language: str = ""
+    ) -> Sequence[Note]:
+        """The notes that fit a diagnosis or a message best, best first.
+
+        Args:
+            query: any text; several kilobytes of a compiler's output will do.
+            limit: at most so many.
+            target: leaves out what is about other devices.
+            language: leaves out what is about other languages.
+        """
+        ...
+
+    def note(self, ref: str) -> Note:
+        """One note.
+
+        Raises:
+            UnknownName: there is none of that name, or it was retired.
+        """
+        ...
+
+    def index(self) -> str:
+        """The tree: one line per folder with the names and titles of its notes."""
+        ...
+
+    def learn(self, note: Note) -> None:
+        """Keep a skill that a run taught; it replaces what was learnt under the same name.
+
+        Raises:
+            UsageError: it is no skill, it was retired, or there is no folder to write to.
+        """
+        ...
+
+    def retire(self, ref: str, reason: str) -> None:
+        """Have a note found no more, because what it says turned out wrong.
+
+        Raises:
+            UnknownName: there is none of that name.
+            UsageError: there is no folder to write to.
+        """
         ...
 
 
