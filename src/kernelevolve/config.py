@@ -4,8 +4,9 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Self, get_origin
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from kernelevolve.core.errors import UsageError
 from kernelevolve.core.job import Limits
@@ -14,6 +15,9 @@ from kernelevolve.core.record import Record
 Option = bool | int | float | str
 
 PREFIX = "KERNELEVOLVE_"
+ROLES = ("programmer", "memory", "search")
+"""Who asks models: writes kernels, reads diagnostics, searches the knowledge base."""
+BUDGETS = ("tokens", "dollars", "requests")
 
 
 class RunConfig(Record):
@@ -23,8 +27,14 @@ class RunConfig(Record):
     """Device: vendor[:arch[:index]], for example cpu or cpu:x86_64."""
     language: str = ""
     """What kernels are written in; left out, the first one that is for the device."""
-    programmer: str = "builtin"
-    """Who writes them; `builtin` needs no model and no key."""
+    programmer: str = ""
+    """Who writes them: builtin (no model, no key), llm, or builtin+llm; llm if a model is named."""
+    model: tuple[str, ...] = ()
+    """Model of the llm programmer, as provider:name; several are an ensemble."""
+    helper_model: str | None = None
+    """Cheaper model that reads diagnostics and searches the knowledge base; none: rules do."""
+    base_url: str | None = None
+    """OpenAI-compatible endpoint that serves the models, for example http://localhost:8000/v1."""
     policy: str = "mcts"
     """Selection policy of the search: greedy, beam or mcts."""
     nodes: int = Field(default=60, ge=1)
@@ -37,6 +47,14 @@ class RunConfig(Record):
     """Stop at this speed-up over the best baseline."""
     roofline: float | None = Field(default=None, gt=0, le=1)
     """Stop when the best kernel reaches this fraction of the measured roofline."""
+    dollars: float | None = Field(default=None, gt=0)
+    """Stop when models cost this much."""
+    tokens: int | None = Field(default=None, ge=1)
+    """Stop after this many tokens of models, in and out."""
+    requests: int | None = Field(default=None, ge=1)
+    """Stop after this many answers of models."""
+    device_minutes: float | None = Field(default=None, gt=0)
+    """Stop after this much time under an exclusive device lease."""
     workers: int = Field(default=2, ge=1)
     """Attempts in flight at once; timing stays exclusive."""
     threads: int = Field(default=1, ge=1)
@@ -63,6 +81,35 @@ class RunConfig(Record):
     """Fields of the policy's own options, for example exploration of mcts."""
     programmer_options: dict[str, Option] = Field(default_factory=dict)
     """Fields of the programmer's own options, for example guided of builtin."""
+    budget: dict[str, float] = Field(default_factory=dict)
+    """What one role may spend, for example memory.dollars or search.tokens."""
+    prices: dict[str, float] = Field(default_factory=dict)
+    """Dollars per million tokens of models: in.openai:my-model and out.openai:my-model."""
+
+    @model_validator(mode="after")
+    def _named(self) -> Self:
+        """Say who the programmer is where that was left out."""
+        if not self.programmer:
+            object.__setattr__(self, "programmer", "llm" if self.model else "builtin")
+        return self
+
+    @field_validator("model", mode="before")
+    @classmethod
+    def _several(cls, given: object) -> object:
+        """The environment names several models with commas between them."""
+        return tuple(given.split(",")) if isinstance(given, str) else given
+
+    @field_validator("budget")
+    @classmethod
+    def _of_a_role(cls, given: dict[str, float]) -> dict[str, float]:
+        for key, value in given.items():
+            role, _, kind = key.partition(".")
+            if role not in ROLES or kind not in BUDGETS or value <= 0:
+                raise ValueError(
+                    f"{key} = {value}: write ROLE.KIND with a number above 0, "
+                    f"ROLE one of {', '.join(ROLES)}, KIND one of {', '.join(BUDGETS)}"
+                )
+        return given
 
     @field_validator("knowledge", mode="before")
     @classmethod
@@ -138,7 +185,9 @@ def _from_file(file: Path | None) -> dict[str, object]:
 
 def _from_environment() -> dict[str, object]:
     simple = {
-        n for n in RunConfig.model_fields if n not in ("limits", "run") and "options" not in n
+        n
+        for n, field in RunConfig.model_fields.items()
+        if n not in ("limits", "run") and get_origin(field.annotation) is not dict
     }
     return {
         name: value

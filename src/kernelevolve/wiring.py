@@ -1,11 +1,11 @@
 """Finds the parts of one run by name, and keeps its harness and event loop together."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import MISSING, dataclass, fields, is_dataclass
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from pathlib import Path
 from threading import Event
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kernelevolve import registry
 from kernelevolve.config import Option, RunConfig, data_folder
@@ -17,6 +17,11 @@ from kernelevolve.core.target import Address, TargetSpec
 from kernelevolve.core.task import Task
 from kernelevolve.evaluation.command import execute
 from kernelevolve.event_loop import EventLoop
+from kernelevolve.knowing import library_of
+from kernelevolve.programmers._colleagues import Colleagues
+
+if TYPE_CHECKING:
+    from kernelevolve.programmers.llm.connect import Connections
 
 
 @dataclass(frozen=True)
@@ -97,29 +102,75 @@ def _languages_for(vendor: str) -> list[str]:
 
 def policy_of(config: RunConfig) -> SelectionPolicy:
     """The configuration's selection policy with its options."""
-    return _made("policy", config.policy, config.policy_options)  # type: ignore[no-any-return]
+    return _made("policy", (config.policy,), config.policy_options, {})[0]  # type: ignore[no-any-return]
 
 
-def programmer_of(config: RunConfig, store: Store) -> Programmer:
-    """The configuration's programmer with its options; one that reads runs gets the store."""
-    return _made("programmer", config.programmer, config.programmer_options, store)  # type: ignore[no-any-return]
+def programmer_of(
+    config: RunConfig, store: Store, connections: "Connections | None" = None
+) -> Programmer:
+    """The configuration's programmer, or several that are joined by `+`.
+
+    Args:
+        config: names them, with their options and models.
+        store: for one that reads runs.
+        connections: how models are reached, where it is not over the network.
+
+    Raises:
+        UsageError: a name, an option or a model is unknown, or a key is missing.
+    """
+    named = tuple(config.programmer.split("+"))
+    given: dict[str, object] = {
+        "store": store,
+        "knowledge": library_of(config),
+        "connections": connections,
+        **{n: getattr(config, n) for n in ("model", "helper_model", "base_url", "prices")},
+    }
+    members = _made("programmer", named, config.programmer_options, given)
+    return members[0] if len(members) == 1 else Colleagues(dict(zip(named, members, strict=True)))
 
 
-def _made(family: str, name: str, options: Mapping[str, Option], store: Store | None = None) -> Any:
-    plugin = registry.load(family, name)
-    able = [f for f in fields(plugin) if f.init] if is_dataclass(plugin) else []
-    reads_runs = any(f.name == "store" for f in able)
-    known = [f.name for f in able if f.name != "store"]
+def _made(
+    family: str, named: Sequence[str], options: Mapping[str, Option], given: Mapping[str, object]
+) -> list[Any]:
+    """Plug-ins, each with those of the options that it has and what it wants of `given`."""
+    plugins = {name: registry.load(family, name) for name in named}
+    able = {
+        name: [f for f in fields(p) if f.init] if is_dataclass(p) else []
+        for name, p in plugins.items()
+    }
+    known = sorted({f.name for of in able.values() for f in of} - set(given))
     unknown = sorted(set(options) - set(known))
     if unknown:
         raise UsageError(
-            f"{family} {name!r} has no option {unknown[0]!r}; known: {', '.join(known) or 'none'}"
+            f"{family} {'+'.join(named)!r} has no option {unknown[0]!r}; "
+            f"known: {', '.join(known) or 'none'}"
         )
-    required = [f.name for f in able if f.default is MISSING and f.default_factory is MISSING]
-    missing = [n for n in required if n not in options and n != "store"]
-    if missing:
-        raise UsageError(f"{family} {name!r} needs --set {family}.{missing[0]}=VALUE")
-    return plugin(**options, **({"store": store} if reads_runs else {}))
+    return [_one(family, name, plugins[name], able[name], options, given) for name in named]
+
+
+def _one(
+    family: str,
+    name: str,
+    plugin: Any,
+    able: Sequence[Field[Any]],
+    options: Mapping[str, Option],
+    given: Mapping[str, object],
+) -> Any:
+    values = {f.name: v for f in able for v in _value_of(f.name, options, given)}
+    for field in able:
+        required = field.default is MISSING and field.default_factory is MISSING
+        if required and field.name not in values:
+            raise UsageError(f"{family} {name!r} needs --set {family}.{field.name}=VALUE")
+    return plugin(**values)
+
+
+def _value_of(
+    name: str, options: Mapping[str, Option], given: Mapping[str, object]
+) -> Iterator[object]:
+    if name in given:
+        yield given[name]
+    elif name in options:
+        yield options[name]
 
 
 def _target(config: RunConfig) -> TargetSpec:

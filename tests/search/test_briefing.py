@@ -3,6 +3,7 @@ import asyncio
 
 import pytest
 
+from kernelevolve.config import RunConfig
 from kernelevolve.core.candidate import Brief, Move, Proposal, SourceFile, Usage
 from kernelevolve.core.errors import ProgrammerError
 from kernelevolve.core.evaluation import Evaluation, Stage, Status
@@ -23,7 +24,7 @@ def journal() -> Journal:
     journal.start(TASK, TARGET, {})
     for number, parents in LINEAGE.items():
         journal.selected(Move(parents=parents))
-        told = brief(journal, number, "cpp", "", 0)
+        told = brief(journal, number, RunConfig(language="cpp"), "")
         files = (SourceFile(path="model.py", text=f"source {number}\nend\n"),)
         journal.proposed(told, Proposal(files=files, plan=f"plan {number}"), Usage())
         journal.evaluated(number, with_held_out(passed(1.0 + number)))
@@ -37,7 +38,7 @@ def with_held_out(evaluation: Evaluation) -> Evaluation:
 
 def told(journal: Journal, **move: object) -> Brief:
     journal.selected(Move.model_validate(move))
-    return brief(journal, len(journal.graph), "cpp", "write C++", 7)
+    return brief(journal, len(journal.graph), RunConfig(language="cpp", seed=7), "write C++")
 
 
 def numbers(attempts: object) -> list[int]:
@@ -119,7 +120,7 @@ class Judge:
 def test_the_bench_evaluates_hides_and_meters(journal):
     async def scenario():
         judge = Judge()
-        bench = Bench(journal, "cpp", judge)
+        bench = Bench(journal, 1, "cpp", judge)
         files = (SourceFile(path="model.py", text="try"),)
         tries = [await bench.try_out(files, Stage.BENCHMARK) for _ in range(TRIES + 1)]
         return judge, bench, tries
@@ -134,14 +135,14 @@ def test_the_bench_evaluates_hides_and_meters(journal):
 
 def test_the_bench_confirms_nothing(journal):
     judge = Judge()
-    bench = Bench(journal, "cpp", judge)
+    bench = Bench(journal, 1, "cpp", judge)
     answer = asyncio.run(bench.try_out((SourceFile(path="model.py", text="x"),), Stage.CONFIRM))
     assert answer.status is Status.REJECTED
     assert judge.asked == []
 
 
 def test_the_bench_shows_nodes_and_differences(journal):
-    bench = Bench(journal, "cpp", Judge())
+    bench = Bench(journal, 1, "cpp", Judge())
     assert "source 3" in bench.look("#3")
     assert "score 4.000" in bench.look("#3")
     assert "-source 3\n+source 5\n end" in bench.look("#3..#5")
@@ -155,11 +156,11 @@ def test_the_bench_runs_commands_only_where_the_harness_can(journal):
     async def echo(command, stdin):
         return stdin
 
-    assert asyncio.run(Bench(journal, "cpp", Judge(), echo).run(["cat"], b"x")) == b"x"
+    assert asyncio.run(Bench(journal, 1, "cpp", Judge(), echo).run(["cat"], b"x")) == b"x"
     with pytest.raises(ProgrammerError, match="runs no commands"):
-        asyncio.run(Bench(journal, "cpp", Judge()).run(["cat"], b"x"))
+        asyncio.run(Bench(journal, 1, "cpp", Judge()).run(["cat"], b"x"))
 
 
 def test_the_bench_reads_blobs(journal):
     ref = journal.store.put_blob(b"captured")
-    assert Bench(journal, "cpp", Judge()).blob(ref) == b"captured"
+    assert Bench(journal, 1, "cpp", Judge()).blob(ref) == b"captured"

@@ -29,6 +29,9 @@ PANELS = {
     "eager_only": WHERE,
     "inputs": WHERE,
     "programmer": SEARCH,
+    "model": SEARCH,
+    "helper_model": SEARCH,
+    "base_url": SEARCH,
     "policy": SEARCH,
     "workers": SEARCH,
     "seed": SEARCH,
@@ -39,6 +42,10 @@ PANELS = {
     "plateau": STOP,
     "goal": STOP,
     "roofline": STOP,
+    "dollars": STOP,
+    "tokens": STOP,
+    "requests": STOP,
+    "device_minutes": STOP,
     "store": PLACE,
     "run": PLACE,
 }
@@ -47,9 +54,22 @@ PANELS = {
 RUN_FLAGS = tuple(PANELS)
 JUDGE_FLAGS = ("target", "language", "threads", "baseline", "eager_only", "inputs", "seed", "store")
 
-METAVARS = {"baseline": "FILE", "inputs": "FILE", "knowledge": "DIR"}
+METAVARS = {
+    "baseline": "FILE",
+    "inputs": "FILE",
+    "knowledge": "DIR",
+    "model": "PROVIDER:NAME",
+    "helper_model": "PROVIDER:NAME",
+    "base_url": "URL",
+}
 
-NESTED = {"policy": "policy_options", "programmer": "programmer_options", "limits": "limits"}
+NESTED = {
+    "policy": "policy_options",
+    "programmer": "programmer_options",
+    "limits": "limits",
+    "budget": "budget",
+    "prices": "prices",
+}
 """First part of a `--set` key to the field of `RunConfig` that it fills."""
 
 
@@ -102,6 +122,7 @@ def with_settings(
                 _log_to_stderr()
             file, as_json = given.pop("config"), given.pop("json")
             nested = _nested(given.pop("set", None) or ())
+            given = {name: value for name, value in given.items() if value != []}
             return command(**taken, settings=Settings({**given, **nested}, file, as_json))
 
         parameters = [p for p in own.values() if p.name != "settings"] + added
@@ -159,8 +180,8 @@ def _set_flag() -> inspect.Parameter:
     option = typer.Option(
         "--set",
         metavar="KEY=VALUE",
-        help="An option of the policy, the programmer or a limit, for example "
-        "policy.exploration=1.4, programmer.guided=false or limits.build_seconds=120.",
+        help="An option of the policy, the programmer, a limit, a role's budget or a price, for "
+        "example policy.exploration=1.4, limits.build_seconds=120 or budget.memory.dollars=0.5.",
         rich_help_panel=SEARCH,
     )
     return _parameter("set", Optional[list[str]], option, None)  # noqa: UP045

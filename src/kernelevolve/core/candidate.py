@@ -70,6 +70,8 @@ class Usage(Record):
     """Model tokens, in and out."""
     dollars: float = 0.0
     """Price of the tokens."""
+    requests: int = 0
+    """Requests to models that were answered."""
 
     def __add__(self, other: "Usage") -> "Usage":
         """Field by field."""
@@ -78,7 +80,56 @@ class Usage(Record):
             device_seconds=self.device_seconds + other.device_seconds,
             tokens=self.tokens + other.tokens,
             dollars=self.dollars + other.dollars,
+            requests=self.requests + other.requests,
         )
+
+
+class Exchange(Record):
+    """One request to a model and what came back, as they went over the wire."""
+
+    role: str
+    """Who asked: `programmer`, `memory` or `search`."""
+    model: str
+    """As the run named it, for example `openai:gpt-5`."""
+    status: int
+    """Of HTTP; 0 where no answer came."""
+    request: bytes
+    """Body of the request; headers, which hold keys, are not kept."""
+    response: bytes
+    """Body of the answer."""
+    usage: Usage = Usage()
+    """What it cost."""
+
+
+class Allowance(Record):
+    """What is left of a budget; None is without limit."""
+
+    tokens: int | None = None
+    """Model tokens, in and out."""
+    dollars: float | None = None
+    """Price of the tokens."""
+    requests: int | None = None
+    """Requests to models."""
+
+    @property
+    def spent(self) -> bool:
+        """Whether nothing is left of something."""
+        return any(v is not None and v <= 0 for v in (self.tokens, self.dollars, self.requests))
+
+
+class Yield(Record):
+    """What a model's answers came to in this run."""
+
+    model: str
+    """As the run named it."""
+    nodes: int = 0
+    """Nodes that it was asked for and that have ended."""
+    gain: float = 0.0
+    """Sum over those of the logarithm of score over parent's score, where that is above 0."""
+    dollars: float = 0.0
+    """What its answers cost."""
+    tokens: int = 0
+    """Tokens of its answers and their prompts."""
 
 
 class Attempt(Record):
@@ -92,6 +143,8 @@ class Attempt(Record):
     """The programmer's own notes that came with it (a schedule, for the built-in programmer)."""
     summary: str
     """What its programmer said it does."""
+    predicted: float | None = None
+    """The score that its programmer expected."""
     evaluation: Evaluation
     """The harness's verdict; held-out workloads are taken out."""
 
@@ -126,6 +179,12 @@ class Brief(Record):
     """Plans that this run already holds, so that none is proposed twice; whatever the memory."""
     hints: tuple[str, ...] = ()
     """What a person asked for while the run goes on."""
+    pinned: tuple[int, ...] = ()
+    """Nodes that a person wants followed up."""
+    allowances: dict[str, Allowance] = Field(default_factory=dict)
+    """By role what may still be spent on models; the whole run's under the empty name."""
+    yields: tuple[Yield, ...] = ()
+    """What each model's answers came to so far."""
     number: int
     """The node that the answer becomes."""
     seed: str
@@ -145,5 +204,7 @@ class Proposal(Record):
     """The gain rests on an algebraic rewrite of the reference, and is reported apart."""
     fallback: bool = False
     """The whole task is left to library calls; nothing was written for it."""
+    predicted: float | None = None
+    """The score that it expects."""
     usage: Usage = Usage()
     """What the answer cost."""

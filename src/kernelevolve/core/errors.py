@@ -9,6 +9,7 @@ KernelEvolveError
 │   └── LeaseHeld       another process is writing this run
 ├── HarnessError        our own machinery failed beyond a retry
 └── ProgrammerError     a programmer could not answer a brief
+    └── ProgrammerLost  nor will it answer the next one: a key is refused, a model does not exist
 """
 
 
@@ -46,3 +47,7 @@ class HarnessError(KernelEvolveError):
 
 class ProgrammerError(KernelEvolveError):
     """A programmer could not answer a brief."""
+
+
+class ProgrammerLost(ProgrammerError):
+    """A programmer can answer no brief any more; the run stops and can be resumed."""

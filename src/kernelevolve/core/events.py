@@ -76,10 +76,34 @@ class Proposed(_Event):
     """The gain rests on algebra."""
     fallback: bool = False
     """Left to library calls as a whole."""
+    predicted: float | None = None
+    """The score that its programmer expected."""
     brief: str | None = None
     """Blob of the brief."""
     usage: Usage = Usage()
     """What the answer cost."""
+
+
+class Exchanged(_Event):
+    """A model was asked and answered, or did not; what it cost is spent from here on."""
+
+    kind: Literal["exchanged"] = "exchanged"
+    number: int
+    """The node."""
+    role: str
+    """Who asked: `programmer`, `memory` or `search`."""
+    ordinal: int
+    """Of the role's requests for this node, from 0."""
+    model: str
+    """As the run named it."""
+    status: int
+    """Of HTTP; 0 where no answer came."""
+    request: str
+    """Blob of the request's body."""
+    response: str
+    """Blob of the answer's body."""
+    usage: Usage
+    """What it cost."""
 
 
 class Failed(_Event):
@@ -143,8 +167,8 @@ class RunStopped(_Event):
 
     kind: Literal["run_stopped"] = "run_stopped"
     reason: str
-    """`nodes`, `minutes`, `plateau`, `goal`, `roofline`, `interrupted`, `exhausted`, `command`,
-    `error`."""
+    """`nodes`, `minutes`, `plateau`, `goal`, `roofline`, `tokens`, `dollars`, `requests`,
+    `device_minutes`, `programmer`, `interrupted`, `exhausted`, `command`, `error`."""
 
 
 Event = Annotated[
@@ -152,6 +176,7 @@ Event = Annotated[
     | RunResumed
     | Admitted
     | Selected
+    | Exchanged
     | Proposed
     | Failed
     | Evaluated

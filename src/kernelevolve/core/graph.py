@@ -11,6 +11,7 @@ from kernelevolve.core.events import (
     Confirmed,
     Evaluated,
     Event,
+    Exchanged,
     Failed,
     Proposed,
     Quarantined,
@@ -32,6 +33,8 @@ class Node(Record):
     """From 1, in the order of selection."""
     move: Move
     """What was asked for; its parents are this node's."""
+    exchanges: tuple[Exchanged, ...] = ()
+    """What its programmer asked models, in order."""
     proposal: Proposed | None = None
     """The programmer's answer."""
     evaluation: Evaluation | None = None
@@ -110,6 +113,8 @@ class Graph:
         self.paused = False
         self.stop_wanted = False
         self.usage = Usage()
+        self.usage_of: dict[str, Usage] = {}
+        """What each role spent on models."""
 
     @classmethod
     def fold(cls, events: Iterable[Event]) -> "Graph":
@@ -212,6 +217,8 @@ class Graph:
         self._earlier_seconds += max(0.0, self._written_at - self._session_at)
         self._session_at = event.at
         self.stopped_by, self.stop_wanted, self.paused = None, False, False
+        for node in [n for n in self.open if n.proposal is None]:
+            self._change(node.number, exchanges=())
 
     @_apply.register
     def _(self, event: Admitted) -> None:
@@ -225,6 +232,13 @@ class Graph:
             guilty = self.nodes[parent].quarantined_for
             if guilty is not None:
                 self._taint(event.number, guilty, f"descends from #{guilty}")
+
+    @_apply.register
+    def _(self, event: Exchanged) -> None:
+        node = self.nodes[event.number]
+        self._change(event.number, exchanges=(*node.exchanges, event))
+        self.usage = self.usage + event.usage
+        self.usage_of[event.role] = self.usage_of.get(event.role, Usage()) + event.usage
 
     @_apply.register
     def _(self, event: Proposed) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any, Protocol
 
-from kernelevolve.core.candidate import Brief, Candidate, Move, Proposal, SourceFile
+from kernelevolve.core.candidate import Brief, Candidate, Exchange, Move, Proposal, SourceFile
 from kernelevolve.core.evaluation import Build, Evaluation, Flag, Stage
 from kernelevolve.core.events import Event
 from kernelevolve.core.graph import Graph
@@ -102,6 +102,10 @@ class Workbench(Protocol):
 
     def blob(self, ref: str) -> bytes:
         """What the task carries along: captured inputs, an exported program."""
+        ...
+
+    def exchanged(self, exchange: Exchange) -> None:
+        """Keep what a model was asked and answered, and charge it to the node."""
         ...
 
 

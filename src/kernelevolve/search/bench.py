@@ -5,7 +5,7 @@ import re
 import time
 from collections.abc import Awaitable, Callable, Sequence
 
-from kernelevolve.core.candidate import Candidate, SourceFile, Usage
+from kernelevolve.core.candidate import Candidate, Exchange, SourceFile, Usage
 from kernelevolve.core.errors import ProgrammerError
 from kernelevolve.core.evaluation import Evaluation, Stage, Status
 from kernelevolve.core.graph import Node
@@ -30,6 +30,7 @@ class Bench:
     def __init__(
         self,
         journal: Journal,
+        number: int,
         language: str,
         judge: Judge,
         execute: Execute = execute_nothing,
@@ -37,6 +38,7 @@ class Bench:
     ) -> None:
         self.spent = Usage()
         self._journal = journal
+        self._number = number
         self._language = language
         self._judge = judge
         self._execute = execute
@@ -64,6 +66,10 @@ class Bench:
     def blob(self, ref: str) -> bytes:
         """See `Workbench`."""
         return self._journal.store.get_blob(ref)
+
+    def exchanged(self, exchange: Exchange) -> None:
+        """See `Workbench`."""
+        self._journal.exchanged(self._number, exchange)
 
     def look(self, ref: str) -> str:
         """See `Workbench`. What cannot be shown is answered with the reason."""

@@ -1,9 +1,11 @@
 """What a programmer is told about one move."""
 
 import ast
+import math
 from collections.abc import Iterable
 
-from kernelevolve.core.candidate import Attempt, Brief, Move, Tried
+from kernelevolve.config import BUDGETS, ROLES, RunConfig
+from kernelevolve.core.candidate import Allowance, Attempt, Brief, Move, Tried, Usage, Yield
 from kernelevolve.core.graph import Graph, Node
 from kernelevolve.core.task import Task
 from kernelevolve.search.journal import Journal
@@ -12,7 +14,7 @@ HISTORY = 8
 """The latest of the remembered nodes are shown; older ones would drown them."""
 
 
-def brief(journal: Journal, number: int, language: str, guide: str, seed: int) -> Brief:
+def brief(journal: Journal, number: int, config: RunConfig, guide: str) -> Brief:
     """Everything for node `number`; held-out workloads appear nowhere in it."""
     graph = journal.graph
     if graph.task is None or graph.target is None:
@@ -21,16 +23,63 @@ def brief(journal: Journal, number: int, language: str, guide: str, seed: int) -
     return Brief(
         task=without_held_out(graph.task),
         target=graph.target,
-        language=language,
+        language=config.language,
         guide=guide,
         move=move,
         parents=_attempts(journal, (graph.nodes[n] for n in move.parents)),
         history=_attempts(journal, remembered(graph, move, number)[-HISTORY:]),
         tried=_tried(graph),
         hints=tuple(graph.hints),
+        pinned=tuple(sorted(graph.pinned)),
+        allowances=_allowances(graph, config),
+        yields=_yields(graph),
         number=number,
-        seed=f"{seed}/{number}",
+        seed=f"{config.seed}/{number}",
     )
+
+
+def _allowances(graph: Graph, config: RunConfig) -> dict[str, Allowance]:
+    """What is left for the whole run and for each role that has a budget of its own."""
+    run = {k: v for k in BUDGETS if (v := getattr(config, k)) is not None}
+    limits = {"": run} | {
+        role: {k: config.budget[f"{role}.{k}"] for k in BUDGETS if f"{role}.{k}" in config.budget}
+        for role in ROLES
+    }
+    spent = {"": graph.usage, **graph.usage_of}
+    return {role: _left(of, spent.get(role, Usage())) for role, of in limits.items() if of}
+
+
+def _left(limits: dict[str, float], spent: Usage) -> Allowance:
+    left = {kind: limit - getattr(spent, kind) for kind, limit in limits.items()}
+    return Allowance(
+        **{kind: value if kind == "dollars" else int(value) for kind, value in left.items()}
+    )
+
+
+def _yields(graph: Graph) -> tuple[Yield, ...]:
+    """What each model came to: its ended nodes, their gains over their parents, their costs."""
+    found: dict[str, Yield] = {}
+    for node in graph:
+        asked = [e for e in node.exchanges if e.role == "programmer"]
+        if not asked:
+            continue
+        model, cost = asked[0].model, sum((e.usage for e in asked), Usage())
+        old = found.get(model, Yield(model=model))
+        found[model] = Yield(
+            model=model,
+            nodes=old.nodes + (not node.open),
+            gain=old.gain + _gain(graph, node),
+            dollars=old.dollars + cost.dollars,
+            tokens=old.tokens + cost.tokens,
+        )
+    return tuple(found.values())
+
+
+def _gain(graph: Graph, node: Node) -> float:
+    """How much better than its best parent, as a logarithm; 0 where it is not."""
+    scores = [graph.nodes[n].score for n in node.move.parents]
+    before = max((s for s in scores if s is not None), default=1.0)
+    return max(0.0, math.log(node.score / max(before, 1.0))) if node.score else 0.0
 
 
 def remembered(graph: Graph, move: Move, number: int) -> list[Node]:
@@ -77,6 +126,7 @@ def _attempts(journal: Journal, nodes: Iterable[Node]) -> tuple[Attempt, ...]:
             files=journal.files(node.proposal),
             plan=node.proposal.plan,
             summary=node.proposal.summary,
+            predicted=node.proposal.predicted,
             evaluation=node.evaluation.without_held_out(),
         )
         for node in nodes

@@ -4,13 +4,22 @@ import logging
 import time
 from collections.abc import Callable, Container, Mapping, Sequence
 
-from kernelevolve.core.candidate import Brief, Candidate, Move, Proposal, SourceFile, Usage
+from kernelevolve.core.candidate import (
+    Brief,
+    Candidate,
+    Exchange,
+    Move,
+    Proposal,
+    SourceFile,
+    Usage,
+)
 from kernelevolve.core.errors import ProgrammerError, UsageError
 from kernelevolve.core.evaluation import Evaluation, Stage, Status
 from kernelevolve.core.events import (
     Confirmed,
     Evaluated,
     Event,
+    Exchanged,
     Failed,
     Proposed,
     Quarantined,
@@ -113,8 +122,25 @@ class Journal:
             plan=proposal.plan,
             algebraic=proposal.algebraic,
             fallback=proposal.fallback,
+            predicted=proposal.predicted,
             brief=self.store.put_blob(kept.model_dump_json().encode()),
             usage=proposal.usage + spent,
+        )
+        self.record(event)
+
+    def exchanged(self, number: int, exchange: Exchange) -> None:
+        """A node's programmer asked a model."""
+        earlier = self.graph.nodes[number].exchanges
+        event = Exchanged(
+            at=self.now(),
+            number=number,
+            role=exchange.role,
+            ordinal=sum(e.role == exchange.role for e in earlier),
+            model=exchange.model,
+            status=exchange.status,
+            request=self.store.put_blob(exchange.request),
+            response=self.store.put_blob(exchange.response),
+            usage=exchange.usage,
         )
         self.record(event)
 

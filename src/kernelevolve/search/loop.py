@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from random import Random
 
 from kernelevolve.config import RunConfig
+from kernelevolve.core.errors import ProgrammerLost
 from kernelevolve.core.graph import Graph
 from kernelevolve.core.protocols import Harness, Programmer, SelectionPolicy
 from kernelevolve.search import briefing, confirm, termination
@@ -114,10 +115,14 @@ class Search:
     async def _propose(self, number: int) -> bool:
         """Whether the programmer had an answer."""
         config = self.config
-        brief = briefing.brief(self.journal, number, config.language, self.guide, config.seed)
-        bench = Bench(self.journal, config.language, self._judge, self.execute)
+        brief = briefing.brief(self.journal, number, config, self.guide)
+        bench = Bench(self.journal, number, config.language, self._judge, self.execute)
         try:
             proposal = await self.programmer.propose(brief, bench)
+        except ProgrammerLost as error:
+            self.journal.failed(number, error)
+            self._stopping = self._stopping or "programmer"
+            return False
         except Exception as error:  # noqa: BLE001 - a fault in one answer must not end the run
             self.journal.failed(number, error)
             return False

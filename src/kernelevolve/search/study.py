@@ -18,7 +18,7 @@ async def study(journal: Journal, programmer: Programmer, language: str, execute
     task, target = journal.graph.task, journal.graph.target
     if task is None or target is None:
         raise ValueError("a run's journal begins with RunStarted")
-    bench = Bench(journal, language, _refuse, execute)
+    bench = Bench(journal, 0, language, _refuse, execute)
     try:
         await programmer.study(without_held_out(task), target, bench)
     except Exception as error:  # noqa: BLE001 - propose meets the same, and that is recorded

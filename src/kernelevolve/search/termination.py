@@ -15,6 +15,10 @@ def reason(graph: Graph, config: RunConfig, now: float) -> str | None:
         "minutes": _minutes_spent(graph, config.minutes, now),
         "goal": _goal_reached(graph, config.goal),
         "roofline": _roofline_reached(graph, config.roofline),
+        "dollars": config.dollars is not None and graph.usage.dollars >= config.dollars,
+        "tokens": config.tokens is not None and graph.usage.tokens >= config.tokens,
+        "requests": config.requests is not None and graph.usage.requests >= config.requests,
+        "device_minutes": _device_minutes_spent(graph, config.device_minutes),
         "plateau": config.plateau is not None and since_best(graph) >= config.plateau,
     }
     return next((name for name, holds in checks.items() if holds), None)
@@ -29,6 +33,10 @@ def since_best(graph: Graph) -> int:
 
 def _minutes_spent(graph: Graph, minutes: float | None, now: float) -> bool:
     return minutes is not None and graph.seconds(now) >= 60.0 * minutes
+
+
+def _device_minutes_spent(graph: Graph, minutes: float | None) -> bool:
+    return minutes is not None and graph.usage.device_seconds >= 60.0 * minutes
 
 
 def _goal_reached(graph: Graph, goal: float | None) -> bool:

@@ -5,7 +5,7 @@ import asyncio
 from asyncio.subprocess import PIPE
 from collections.abc import Sequence
 
-from kernelevolve.core.candidate import Brief, Move, Proposal, SourceFile
+from kernelevolve.core.candidate import Brief, Exchange, Move, Proposal, SourceFile
 from kernelevolve.core.errors import ProgrammerError
 from kernelevolve.core.evaluation import Evaluation, Stage, Status
 from kernelevolve.core.protocols import Programmer
@@ -65,6 +65,9 @@ class OpenBench:
     def blob(self, ref: str) -> bytes:
         """See `Workbench`."""
         raise ProgrammerError(f"no blob {ref}")
+
+    def exchanged(self, exchange: Exchange) -> None:
+        """See `Workbench`. Nothing is kept."""
 
 
 class ProgrammerContract:
