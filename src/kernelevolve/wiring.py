@@ -12,7 +12,14 @@ from kernelevolve.config import Option, RunConfig, data_folder
 from kernelevolve.core.errors import MissingDependency, TaskError, UsageError
 from kernelevolve.core.evaluation import Evaluation
 from kernelevolve.core.job import Admission, Job
-from kernelevolve.core.protocols import Harness, Language, Programmer, SelectionPolicy, Store
+from kernelevolve.core.protocols import (
+    Harness,
+    KnowledgeBase,
+    Language,
+    Programmer,
+    SelectionPolicy,
+    Store,
+)
 from kernelevolve.core.target import Address, TargetSpec
 from kernelevolve.core.task import Task
 from kernelevolve.evaluation.command import execute
@@ -121,12 +128,19 @@ def programmer_of(
     named = tuple(config.programmer.split("+"))
     given: dict[str, object] = {
         "store": store,
-        "knowledge": library_of(config),
+        "knowledge": _knowledge(config),
         "connections": connections,
         **{n: getattr(config, n) for n in ("model", "helper_model", "base_url", "prices")},
     }
     members = _made("programmer", named, config.programmer_options, given)
     return members[0] if len(members) == 1 else Colleagues(dict(zip(named, members, strict=True)))
+
+
+def _knowledge(config: RunConfig) -> KnowledgeBase:
+    """The notes, read once here so that a fault in a folder is said before anything starts."""
+    library = library_of(config)
+    library.index()
+    return library
 
 
 def _made(
