@@ -112,6 +112,10 @@ def policy_of(config: RunConfig) -> SelectionPolicy:
     return _made("policy", (config.policy,), config.policy_options, {})[0]  # type: ignore[no-any-return]
 
 
+MODELS = ("model", "helper_model", "base_url", "prices", "dollars")
+"""Fields of the configuration that a programmer with models wants."""
+
+
 def programmer_of(
     config: RunConfig, store: Store, connections: "Connections | None" = None
 ) -> Programmer:
@@ -130,7 +134,7 @@ def programmer_of(
         "store": store,
         "knowledge": _knowledge(config),
         "connections": connections,
-        **{n: getattr(config, n) for n in ("model", "helper_model", "base_url", "prices")},
+        **{name: getattr(config, name) for name in MODELS},
     }
     members = _made("programmer", named, config.programmer_options, given)
     return members[0] if len(members) == 1 else Colleagues(dict(zip(named, members, strict=True)))

@@ -162,3 +162,13 @@ def _when(at: object) -> str:
 
 def _first_line(text: object) -> str:
     return (str(text or "").strip().splitlines() or [""])[0]
+
+
+def rerun(found: Mapping[str, Any]) -> str:
+    """How the replay of a whole run went."""
+    counts = ", ".join(f"{count} {what}" for what, count in found["checked"].items())
+    head = f"{found['run']}: {found['events']} events, {counts or 'nothing'} asked again"
+    if found["same"]:
+        return f"[green]{escape(head)}: all as recorded[/green]"
+    lines = [*found["differences"], *([f"and {found['more']} more"] if found["more"] else [])]
+    return "\n".join([f"[red]{escape(head)}; differences:[/red]", *map(escape, lines)])
