@@ -143,9 +143,9 @@ class Rerun:
             return
         self._count("answers")
         said = self._asked(number, event)
-        for name, (before, now) in _compared(event, said).items():
-            if before != now:
-                self._differs(f"#{number}: {name} was {before!r}, is now {now!r}")
+        for name, (recorded, today) in _compared(event, said).items():
+            if recorded != today:
+                self._differs(f"#{number}: {name} was {recorded!r}, is now {today!r}")
         if self._tape:
             self._differs(f"#{number}: {len(self._tape)} recorded requests are not made any more")
 
