@@ -144,7 +144,7 @@ def test_the_traceback_of_a_bug_is_kept_in_a_file(k: Any, fake: Any, task: Path)
         (["optimize", "TASK", "--model", "gpt-5"], "write provider:name"),
         (["optimize", "TASK", "--model", "nobody:x"], "nobody"),
         (["optimize", "TASK", "--knowledge", "gone", "--model", "openai:x"], "no such folder"),
-        (["optimize", "TASK", "--set", "budget.painter.dollars=1"], "ROLE.KIND"),
+        (["optimize", "TASK", "--set", "budget.painter.dollars=1"], "write role.kind"),
         (["resume", "gone"], "unknown run 'gone'"),
         (["best", "gone", "-o", "d"], "unknown run 'gone'"),
         (["best", "gone"], "Missing option"),

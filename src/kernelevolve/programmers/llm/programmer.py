@@ -141,6 +141,8 @@ class Llm:
         )
 
     def _chosen(self, brief: Brief) -> str:
+        if not _may_spend(brief, "programmer"):
+            raise ProgrammerLost("the budget of the programmer's role is spent; raise it or resume")
         able = [name for name in self.model if name not in self._lost]
         if not able:
             raise ProgrammerLost("; ".join(self._lost.values()))
