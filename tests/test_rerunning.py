@@ -5,10 +5,11 @@ import re
 
 import pytest
 
-from kernelevolve.core.errors import UsageError
+from kernelevolve.core.errors import UnknownName, UsageError
 from kernelevolve.core.evaluation import TIMED, Evaluation, Stage
 from kernelevolve.core.events import Exchanged, Failed, Proposed, TriedOut
 from kernelevolve.core.graph import Graph
+from kernelevolve.core.note import Note
 from kernelevolve.core.record import digest
 from kernelevolve.policies.mcts import MCTS
 from kernelevolve.programmers.llm.programmer import Llm
@@ -39,13 +40,31 @@ class Author(Endpoint):
         return failure(400, "no") if node == "5" else completion(text)
 
 
+class Notes:
+    """A knowledge base whose notes are of a time."""
+
+    def __init__(self, when: str) -> None:
+        self.when = when
+
+    def recall(self, query, *, limit, target="", language=""):
+        ref = f"guidance/{self.when}"
+        return [Note(ref=ref, title="a note", kind="guidance", source=("x",), text=self.when)]
+
+    def note(self, ref):
+        raise UnknownName(ref)
+
+    def index(self):
+        return self.when
+
+
 def judged(source: str, stage: Stage) -> Evaluation:
     return random_score(source, stage) if stage in TIMED else Evaluation(status="ok", stage=stage)
 
 
 def searching(store: Memory, endpoint: Endpoint, **config):
     served = {"base_url": "http://localhost/v1", "model": ["openai:m"]}
-    return session(store, llm(endpoint), Device(judged), **served, **config)
+    programmer = llm(endpoint, knowledge=Notes("then"))
+    return session(store, programmer, Device(judged), **served, **config)
 
 
 @pytest.fixture(scope="module")
@@ -56,8 +75,9 @@ def recorded() -> Memory:
 
 
 def again(store: Memory, check_prompts: bool = True, guide: str = "write C++", **options):
-    def reach(connections) -> Llm:
-        return Llm(model=("openai:m",), connections=connections, **options)
+    def reach(connections, remember) -> Llm:
+        knowledge = remember(Notes("today"))
+        return Llm(model=("openai:m",), connections=connections, knowledge=knowledge, **options)
 
     return Rerun(store, "run", MCTS(), guide, reach, check_prompts).compared()
 

@@ -211,7 +211,7 @@ def replay_run(run: str, store: str | None, check_prompts: bool) -> dict[str, ob
         run,
         policy_of(config),
         language.guide(graph.target) if graph.target else "",
-        lambda connections: programmer_of(config, kept, connections),
+        lambda *recorded: programmer_of(config, kept, *recorded),
         check_prompts,
     )
     return again.compared()

@@ -30,17 +30,58 @@ from kernelevolve.core.events import (
     TriedOut,
 )
 from kernelevolve.core.graph import Graph
-from kernelevolve.core.protocols import Programmer, SelectionPolicy, Store
+from kernelevolve.core.note import Note
+from kernelevolve.core.protocols import KnowledgeBase, Programmer, SelectionPolicy, Store
 from kernelevolve.search import briefing
 from kernelevolve.search.bench import Bench, refused
 from kernelevolve.search.journal import Journal
 
 if TYPE_CHECKING:
+    from kernelevolve.programmers.llm import transport
     from kernelevolve.programmers.llm.connect import Connections
     from kernelevolve.programmers.llm.transport import Wire
 
+Remember = Callable[[KnowledgeBase], KnowledgeBase]
+Reach = Callable[["Connections", Remember], Programmer]
 MOST = 20
 """Differences that are listed; the rest is counted."""
+
+
+class Remembered:
+    """A knowledge base as a node met it: what was recalled then, whatever is known today."""
+
+    def __init__(self, today: KnowledgeBase) -> None:
+        self._today = today
+        self._notes: dict[str, Note] = {}
+        self._recalled: list[str] | None = None
+
+    def meet(self, notes: Sequence[Note], recalled: list[str] | None) -> None:
+        """Another node's turn."""
+        self._notes = {note.ref: note for note in notes}
+        self._recalled = recalled
+
+    def recall(
+        self, query: str, *, limit: int, target: str = "", language: str = ""
+    ) -> Sequence[Note]:
+        """See `KnowledgeBase`. The first answer is the recorded one."""
+        refs, self._recalled = self._recalled, None
+        if refs is None:
+            return self._today.recall(query, limit=limit, target=target, language=language)
+        return [self._notes[ref] for ref in refs]
+
+    def note(self, ref: str) -> Note:
+        """See `KnowledgeBase`."""
+        return self._notes[ref] if ref in self._notes else self._today.note(ref)
+
+    def index(self) -> str:
+        """See `KnowledgeBase`."""
+        return self._today.index()
+
+    def learn(self, note: Note) -> None:
+        """See `KnowledgeBase`. A replay teaches nothing."""
+
+    def retire(self, ref: str, reason: str) -> None:
+        """See `KnowledgeBase`. A replay teaches nothing."""
 
 
 @dataclass
@@ -52,10 +93,11 @@ class Rerun:
     policy: SelectionPolicy
     guide: str
     """What briefs say of the language today."""
-    reach: Callable[[Connections], Programmer] | None = None
+    reach: Reach | None = None
     """Makes the programmer that asks models; None takes answers over."""
     check_prompts: bool = False
-    """Whether requests must be those of the recording, byte by byte."""
+    """Whether requests must be those of the recording, byte by byte; not those of nodes that gave
+    no answer, whose notes are not kept."""
     differences: list[str] = field(default_factory=list, init=False)
     checked: dict[str, int] = field(default_factory=dict, init=False)
 
@@ -69,6 +111,8 @@ class Rerun:
         self._unmatched = self._recorded_briefs()
         self._tape: list[Exchanged] = []
         self._programmer: Programmer | None = None
+        self._library: Remembered | None = None
+        self._played: transport.Played | None = None
 
     def compared(self) -> dict[str, object]:
         """Walk the journal to its end, and say what was asked again and where it differed."""
@@ -151,8 +195,13 @@ class Rerun:
 
     def _asked(self, number: int, event: Proposed | Failed) -> Proposal | str:
         desk = Played(self, number, list(self._tries(number)))
+        programmer = self._connected()
+        if self._library is not None:
+            self._library.meet(*self._recalled(event))
+        if self._played is not None:
+            self._played.check = self.check_prompts and isinstance(event, Proposed)
         try:
-            return asyncio.run(self._connected().propose(self._briefs[number], desk))
+            return asyncio.run(programmer.propose(self._briefs[number], desk))
         except ProgrammerError as error:
             return str(error)
 
@@ -164,13 +213,24 @@ class Rerun:
 
         if self._programmer is None:
             assert self.reach is not None
-            played = transport.Played(self._next_wire, self.check_prompts)
-            self._programmer = self.reach(
-                connect.Connections(
-                    self._config.base_url, prices=self._config.prices, transport=played
-                )
-            )
+            self._played = transport.Played(self._next_wire)
+            base_url, prices = self._config.base_url, self._config.prices
+            reached = connect.Connections(base_url, prices=prices, transport=self._played)
+            self._programmer = self.reach(reached, self._remember)
         return self._programmer
+
+    def _remember(self, today: KnowledgeBase) -> KnowledgeBase:
+        self._library = Remembered(today)
+        return self._library
+
+    def _recalled(self, event: Proposed | Failed) -> tuple[list[Note], list[str] | None]:
+        """The notes that a node was shown, and which of them the search had found."""
+        plan = _parsed(event.plan) if isinstance(event, Proposed) else None
+        refs = plan.get("recalled") if isinstance(plan, dict) else None
+        if refs is None or not isinstance(event, Proposed) or event.notes is None:
+            return [], refs
+        held = json.loads(self.store.get_blob(event.notes))
+        return [Note.model_validate(note) for note in held], refs
 
     def _next_wire(self) -> Wire:
         from kernelevolve.programmers.llm.transport import Wire

@@ -117,7 +117,10 @@ MODELS = ("model", "helper_model", "base_url", "prices", "dollars")
 
 
 def programmer_of(
-    config: RunConfig, store: Store, connections: "Connections | None" = None
+    config: RunConfig,
+    store: Store,
+    connections: "Connections | None" = None,
+    remember: Callable[[KnowledgeBase], KnowledgeBase] = lambda library: library,
 ) -> Programmer:
     """The configuration's programmer, or several that are joined by `+`.
 
@@ -125,6 +128,7 @@ def programmer_of(
         config: names them, with their options and models.
         store: for one that reads runs.
         connections: how models are reached, where it is not over the network.
+        remember: what stands for the knowledge base in a replay.
 
     Raises:
         UsageError: a name, an option or a model is unknown, or a key is missing.
@@ -132,7 +136,7 @@ def programmer_of(
     named = tuple(config.programmer.split("+"))
     given: dict[str, object] = {
         "store": store,
-        "knowledge": _knowledge(config),
+        "knowledge": remember(_knowledge(config)),
         "connections": connections,
         **{name: getattr(config, name) for name in MODELS},
     }

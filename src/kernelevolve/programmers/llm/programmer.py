@@ -129,15 +129,21 @@ class Llm:
         """
         name = self._chosen(brief)
         desk = Desk(brief, bench, self.knowledge)
-        reading, notes = await self._prepared(desk)
+        recalled: list[Note] = []
+        reading, notes = await self._prepared(desk, recalled)
         answer = await self._asked(name, desk, reading, notes)
-        plan = {"model": name, "directive": reading.directive, "notes": [n.ref for n in notes]}
+        plan = {
+            "model": name,
+            "directive": reading.directive,
+            "recalled": [n.ref for n in recalled],
+            "notes": [n.ref for n in notes],
+        }
         return Proposal(
             files=answer.files,
             summary=answer.hypothesis,
             plan=json.dumps(plan | {"number": brief.number}),
             predicted=answer.predicted,
-            notes=tuple(notes),
+            notes=tuple({n.ref: n for n in (*recalled, *notes)}.values()),
         )
 
     def _chosen(self, brief: Brief) -> str:
@@ -148,8 +154,13 @@ class Llm:
             raise ProgrammerLost("; ".join(self._lost.values()))
         return choose(able, brief.yields, Random(f"{brief.seed}/model"))
 
-    async def _prepared(self, desk: Desk) -> tuple[Reading, list[Note]]:
-        """Diagnosis, then what the knowledge base holds for it: by rules, refined by agents."""
+    async def _prepared(self, desk: Desk, recalled: list[Note]) -> tuple[Reading, list[Note]]:
+        """Diagnosis, then what the knowledge base holds for it: by rules, refined by agents.
+
+        Args:
+            desk: with the brief.
+            recalled: takes the notes that the search found, before an agent chose among them.
+        """
         brief, reading = desk.brief, memory.read(desk.brief)
         helper = self.helper_model if self.helper_model not in self._lost else None
         if helper and brief.parents and _may_spend(brief, "memory"):
@@ -157,15 +168,13 @@ class Llm:
         if self.knowledge is None:
             return reading, []
         query = f"{reading.symptom} {reading.directive}"
-        found = list(
-            self.knowledge.recall(
-                query, limit=self.notes, target=brief.target.address, language=brief.language
-            )
+        recalled += self.knowledge.recall(
+            query, limit=self.notes, target=brief.target.address, language=brief.language
         )
         if helper and _may_spend(brief, "search"):
             model = self._reach(helper, "search", desk)
-            found = await agents.searched(model, desk, reading, found, self.notes)
-        return reading, found
+            return reading, await agents.searched(model, desk, reading, recalled, self.notes)
+        return reading, recalled
 
     async def _asked(self, name: str, desk: Desk, reading: Reading, notes: list[Note]) -> Answer:
         room = self.context

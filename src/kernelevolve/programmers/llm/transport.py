@@ -85,9 +85,10 @@ class Recording(httpx2.AsyncBaseTransport):
 class Played(httpx2.AsyncBaseTransport):
     """Answers from a recording, and compares what is asked with what was asked then."""
 
-    def __init__(self, answers: Callable[[], Wire], check: bool) -> None:
+    def __init__(self, answers: Callable[[], Wire]) -> None:
         self._answers = answers
-        self._check = check
+        self.check = False
+        """Whether what is asked must be what was asked then."""
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """The recorded answer.
@@ -96,7 +97,7 @@ class Played(httpx2.AsyncBaseTransport):
             ProgrammerError: the recording has none, or another request is asked for.
         """
         recorded, asked = self._answers(), without_keys(await request.aread())
-        if self._check and asked != recorded.request:
+        if self.check and asked != recorded.request:
             raise ProgrammerError(
                 f"the prompt differs: {first_difference(recorded.request, asked)}"
             )
