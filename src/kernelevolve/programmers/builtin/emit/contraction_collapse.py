@@ -27,7 +27,7 @@ def collapsed(contraction: Contraction) -> Contraction:
 
 
 def _mergeable(c: Contraction, batch: Axis) -> bool:
-    if {batch.name, c.m.name} & axes_of(c.b):
+    if c.m.parts or {batch.name, c.m.name} & axes_of(c.b):
         return False
     values = (c.a, *(s.value for s in c.stores))
     nodes = [node for value in values for node in walk(value)]
@@ -64,7 +64,10 @@ def _merged(c: Contraction, batch: Axis) -> Contraction:
     def rebuilt(expr: Expr) -> Expr:
         if isinstance(expr, Call):
             return replace(expr, args=tuple(value_of(a) for a in expr.args))
-        if isinstance(expr, Load | Position):
+        if isinstance(expr, Load):
+            inside = expr.inside and value_of(expr.inside)
+            return replace(expr, index=index_of(expr.index), inside=inside)
+        if isinstance(expr, Position):
             return replace(expr, index=index_of(expr.index))
         return expr
 

@@ -130,6 +130,9 @@ class TilePrinter(Printer):
             return self.held[load.buffer]
         pointer = f"{load.buffer} + {self.offset(load.index)}"
         mask = self.mask(axes_of(load))
+        if load.inside is not None:
+            inside = self.value(load.inside).text
+            mask = f"{mask} & {inside}" if mask else inside
         return f"tl.load({pointer}, mask={mask}, other=0)" if mask else f"tl.load({pointer})"
 
     def offset(self, index: Index) -> str:
