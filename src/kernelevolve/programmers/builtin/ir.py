@@ -47,6 +47,10 @@ class Size:
             expr = other.expr if self.constant == 0 else self.expr
         return _sized(expr, [a + b for a, b in _pairs(self, other)])
 
+    def matches(self, other: Size) -> bool:
+        """Tell whether `other` is the same at every assignment."""
+        return all(a == b for a, b in _pairs(self, other))
+
     def divides(self, other: Size) -> bool:
         """Tell whether `other` is a multiple of this at every assignment."""
         return all(a != 0 and b % a == 0 for a, b in _pairs(self, other))

@@ -39,10 +39,7 @@ def _continues(index: Index, batch: Axis, m: Axis) -> bool:
     """Tell whether a step of `batch` is as far as all steps of `m`."""
     if m.size.constant == 1:
         return True
-    there, expected = index.stride(batch.name), index.stride(m.name) * m.size
-    longest = max(len(there.values), len(expected.values))
-    one, two = (v if len(v) == longest else v * longest for v in (there.values, expected.values))
-    return one == two
+    return index.stride(batch.name).matches(index.stride(m.name) * m.size)
 
 
 def _merged(c: Contraction, batch: Axis) -> Contraction:

@@ -81,16 +81,10 @@ class Run:
         step = index.stride(self.axes[-1].name)
         expected = step
         for axis in reversed(self.axes):
-            if not axis.size.is_const(1) and not _same(index.stride(axis.name), expected):
+            if not axis.size.is_const(1) and not index.stride(axis.name).matches(expected):
                 return None
             expected = expected * axis.size
         return None if step.is_const(0) else step
-
-
-def _same(a: Size, b: Size) -> bool:
-    longest = max(len(a.values), len(b.values))
-    one, two = (s.values if len(s.values) == longest else s.values * longest for s in (a, b))
-    return one == two
 
 
 class TilePrinter(Printer):
