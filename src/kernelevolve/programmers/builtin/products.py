@@ -168,11 +168,9 @@ def _position(root: Node, base: Node, where: Where, axes: Axes) -> Where:
 
     It has the same row-major number, unless `base` is a convolution, whose channels move.
     """
-    if root.shape == base.shape:
-        return where
     try:
         if not windowed(base):
-            return reshaped(where, root, base, axes)
+            return where if root.shape == base.shape else reshaped(where, root, base, axes)
         found = {base: where}
         for node in topological([root]):
             source = next((x for x in node.inputs if x in found), None)

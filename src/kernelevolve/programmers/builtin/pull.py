@@ -175,7 +175,8 @@ def reshaped(where: Where, source: Node, target: Node, axes: Axes) -> Where:
         low, high = i, j
         inner, outer = ONE, ONE
         while low == i or high == j or inner != outer:
-            if low > 0 and (low == i or (not _less(outer, inner) or high == 0)):
+            behind = outer != inner and _less_equal(outer, inner)
+            if low > 0 and (low == i or high == 0 or not behind):
                 low -= 1
                 inner = inner * source.shape[low]
             elif high > 0:

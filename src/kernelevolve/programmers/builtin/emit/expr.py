@@ -241,6 +241,7 @@ class Printer:
             return f"gather({address}, {' + '.join(parts)}, {self.lanes or 'W'})", True
         if self.lane is None or stride.is_const(0):
             return self._guarded(load, f"widen(*({address}))"), False
+        assert load.inside is None
         if stride.constant == 1:
             return f"ld({address}{lanes})", True
         return f"gather({address}, {stride.expr}, {self.lanes or 'W'})", True
