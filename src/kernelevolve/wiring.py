@@ -25,6 +25,7 @@ from kernelevolve.core.task import Task
 from kernelevolve.evaluation.command import execute
 from kernelevolve.event_loop import EventLoop
 from kernelevolve.knowing import library_of
+from kernelevolve.learning import withdraw
 from kernelevolve.programmers._colleagues import Colleagues
 
 if TYPE_CHECKING:
@@ -128,7 +129,7 @@ def programmer_of(
     named = tuple(config.programmer.split("+"))
     given: dict[str, object] = {
         "store": store,
-        "knowledge": _knowledge(config),
+        "knowledge": _knowledge(config, store),
         "connections": connections,
         **{n: getattr(config, n) for n in ("model", "helper_model", "base_url", "prices")},
     }
@@ -136,9 +137,10 @@ def programmer_of(
     return members[0] if len(members) == 1 else Colleagues(dict(zip(named, members, strict=True)))
 
 
-def _knowledge(config: RunConfig) -> KnowledgeBase:
+def _knowledge(config: RunConfig, store: Store) -> KnowledgeBase:
     """The notes, read once here so that a fault in a folder is said before anything starts."""
     library = library_of(config)
+    withdraw(library, store)
     library.index()
     return library
 

@@ -27,6 +27,7 @@ COMMANDS = {
     "knowledge search",
     "knowledge show",
     "knowledge add",
+    "knowledge retire",
     "knowledge lint",
 }
 

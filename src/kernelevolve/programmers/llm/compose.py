@@ -94,6 +94,9 @@ def _sections(brief: Brief, reading: Reading, notes: Sequence[Note]) -> Iterator
         yield Section("language guide", render("guide", guide=brief.guide), worth)
     for place, note in enumerate(notes):
         yield Section(f"note {note.ref}", render("note", note=note), 55 - 2 * place)
+    for one in brief.recalled:
+        text, short = (render("recalled", recalled=one, source=s) for s in (True, False))
+        yield Section(f"recalled #{one.node} of {one.run}", text, 65, short)
     tried = [a for a in brief.history if a.evaluation]
     if tried:
         yield Section("history", render("history", attempts=tried), 50)
