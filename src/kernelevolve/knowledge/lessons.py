@@ -32,8 +32,8 @@ SYMPTOMS = {
 }
 """What a diagnosis says of each limit."""
 NO_MISTAKE = (Status.OK, Status.DUPLICATE, Status.LOST)
-VARYING = re.compile(r"""'[^']*'|"[^"]*"|‘[^’]*’|`[^`]*`|\S*[/\\]\S*|\w*\d\S*""")
-"""What differs between two messages of one kind: quotes, paths, numbers."""
+VARYING = re.compile(r"""'[^']*'|"[^"]*"|‘[^’]*’|`[^`]*`|\S*[/\\]\S*|\S*:\d\S*|(?<!\w)\d\S*""")
+"""What differs between two messages of one kind: quotes, paths, lines, numbers."""
 GAP = "…"
 
 

@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Container, Mapping, Sequence
+from functools import cached_property
 
 from kernelevolve.core.candidate import (
     Brief,
@@ -34,6 +35,7 @@ from kernelevolve.core.protocols import Reporter, Store
 from kernelevolve.core.target import TargetSpec
 from kernelevolve.core.task import Task
 from kernelevolve.search.quarantine import proof
+from kernelevolve.search.recalling import Past
 
 _log = logging.getLogger(__name__)
 
@@ -59,6 +61,11 @@ class Journal:
         self._reporters = reporters
         self._lease = str(Lease.mine())
         self._written_at: float | None = None
+
+    @cached_property
+    def past(self) -> Past:
+        """What other runs of the store did before this one began."""
+        return Past(self.store, self.run, self.graph)
 
     def start(self, task: Task, target: TargetSpec, config: Mapping[str, object]) -> None:
         """Begin a new run.

@@ -13,7 +13,6 @@ from kernelevolve.search.bench import Bench, Execute, execute_nothing
 from kernelevolve.search.flight import Flight
 from kernelevolve.search.journal import Journal
 from kernelevolve.search.judge import FinalCheck, Judge
-from kernelevolve.search.recalling import Past
 
 
 @dataclass
@@ -33,7 +32,6 @@ class Search:
     def __post_init__(self) -> None:
         self.graph: Graph = self.journal.graph
         self._judge = Judge(self.harness, self.graph, self.config.limits, self.baseline)
-        self._past = Past(self.journal, self.config)
         self._flight = Flight()
         self._stopping: str | None = None
         self._leaving = False
@@ -117,7 +115,7 @@ class Search:
     async def _propose(self, number: int) -> bool:
         """Whether the programmer had an answer."""
         config = self.config
-        brief = self._past.told(briefing.brief(self.journal, number, config, self.guide))
+        brief = briefing.brief(self.journal, number, config, self.guide)
         bench = Bench(self.journal, number, config.language, self._judge, self.execute)
         try:
             proposal = await self.programmer.propose(brief, bench)

@@ -10,14 +10,14 @@ from functools import cached_property
 from random import Random
 
 from kernelevolve.config import RunConfig
-from kernelevolve.core.candidate import Brief, Recalled
+from kernelevolve.core.candidate import Move, Recalled, SourceFile
 from kernelevolve.core.errors import StoreError
 from kernelevolve.core.events import Event, Proposed, RunStarted
 from kernelevolve.core.graph import Graph, Node
 from kernelevolve.core.likeness import likeness
+from kernelevolve.core.protocols import Store
 from kernelevolve.core.task import Task
 from kernelevolve.search.confirm import improvement
-from kernelevolve.search.journal import Journal
 
 _log = logging.getLogger(__name__)
 
@@ -32,30 +32,31 @@ MOST = 3
 class Past:
     """The finished runs of a store as one run sees them."""
 
-    def __init__(self, journal: Journal, config: RunConfig) -> None:
+    def __init__(self, store: Store, run: str, graph: Graph) -> None:
         """Look at nothing yet.
 
         Args:
-            journal: of the run that recalls.
-            config: its language, and its chance that a node which starts afresh is told.
+            store: of all runs.
+            run: that recalls.
+            graph: of that run, which has begun.
         """
-        self._journal = journal
-        self._language = config.language
-        usual = USUAL if config.model else 0.0
-        self._chance = usual if config.recall is None else config.recall
+        self._store = store
+        self._run = run
+        self._graph = graph
 
-    def told(self, brief: Brief) -> Brief:
-        """The brief, with an earlier kernel where its move starts afresh and chance says so."""
-        rng = Random(f"{brief.seed}/recall")
-        if brief.move.memory != "fresh" or rng.random() >= self._chance or not self._alike:
-            return brief
-        chosen = rng.choices(self._alike, [one.likeness for one in self._alike])[0]
-        return brief.model_copy(update={"recalled": (chosen,)})
+    def recalled(self, move: Move, seed: str, config: RunConfig) -> tuple[Recalled, ...]:
+        """One earlier kernel where a move starts afresh and chance says so; else nothing."""
+        usual = USUAL if config.model else 0.0
+        chance = usual if config.recall is None else config.recall
+        rng = Random(f"{seed}/recall")
+        if move.memory != "fresh" or rng.random() >= chance or not self._alike:
+            return ()
+        return tuple(rng.choices(self._alike, [one.likeness for one in self._alike]))
 
     @cached_property
     def _alike(self) -> list[Recalled]:
         """The best kernel of each of the most alike tasks."""
-        runs = [run for run in self._journal.store.runs() if run != self._journal.run]
+        runs = [run for run in self._store.runs() if run != self._run]
         found = [one for run in runs for one in self._of(run)]
         found.sort(key=lambda one: (-one.likeness, -one.score, one.run))
         by_task: dict[tuple[str, float], Recalled] = {}
@@ -65,7 +66,7 @@ class Past:
 
     def _of(self, run: str) -> list[Recalled]:
         try:
-            events = self._journal.store.read(run)
+            events = self._store.read(run)
             best = self._best(events) if events else None
             return [self._recalled(run, *best)] if best else []
         except StoreError as error:
@@ -74,7 +75,7 @@ class Past:
 
     def _best(self, events: Sequence[Event]) -> tuple[Task, Node, Proposed] | None:
         """What a run had confirmed when ours began, if it had ended and can be of use here."""
-        own, start = self._journal.graph, events[0]
+        own, start = self._graph, events[0]
         if own.task is None or own.target is None or not isinstance(start, RunStarted):
             return None
         if start.target.vendor != own.target.vendor or likeness(own.task, start.task) < LEAST:
@@ -83,17 +84,14 @@ class Past:
             return None
         then = Graph.fold(e for e in events if e.at < (own.started_at or 0.0))
         best = improvement(then) if then.stopped_by else None
-        if (
-            best is None
-            or best.proposal is None
-            or Graph.fold(events).nodes[best.number].quarantined
-        ):
+        proposal = best.proposal if best else None
+        if best is None or proposal is None or Graph.fold(events).nodes[best.number].quarantined:
             return None
-        usable = best.proposal.language == self._language and not best.proposal.fallback
-        return (start.task, best, best.proposal) if usable else None
+        usable = proposal.language == own.config.get("language") and not proposal.fallback
+        return (start.task, best, proposal) if usable else None
 
     def _recalled(self, run: str, task: Task, node: Node, proposal: Proposed) -> Recalled:
-        own = self._journal.graph.task
+        own = self._graph.task
         assert own is not None
         return Recalled(
             run=run,
@@ -101,7 +99,10 @@ class Past:
             task=task.name,
             statement=task.statement,
             likeness=round(likeness(own, task), 3),
-            files=self._journal.files(proposal),
+            files=tuple(
+                SourceFile(path=path, text=self._store.get_blob(ref).decode())
+                for path, ref in proposal.files.items()
+            ),
             summary=proposal.summary,
             score=node.score or 0.0,
         )
