@@ -280,7 +280,8 @@ def test_an_interrupt_saves_first_and_leaves_at_once_the_second_time(
     assert process.returncode == 130
     assert "Traceback" not in err
     assert interrupts == 2 or "saving the best so far; press again to leave at once" in err
-    assert list(json.loads(out)) == (["best", "stopped_by", "learnt"] if interrupts == 1 else ["error"])
+    told = ["best", "stopped_by", "learnt"] if interrupts == 1 else ["error"]
+    assert list(json.loads(out)) == told
 
 
 def test_an_interrupt_in_the_middle_of_a_print_is_announced_too(
