@@ -108,6 +108,7 @@ def test_a_confirmed_gain_teaches_with_everything_that_proves_it() -> None:
     [
         Story().node(1, passed(2.0)).node(2, passed(3.0), 1),
         Story().node(1, passed(2.0)).node(2, passed(2.05), 1, checked=2.05),
+        Story().node(1, passed(2.0)).node(2, passed(3.0), 1, checked=2.0),
         Story().node(1, passed(2.0), checked=2.0),
         Story().node(1, passed(2.0), checked=2.9).node(2, passed(3.0), 1, checked=3.0),
         Story()
@@ -118,6 +119,7 @@ def test_a_confirmed_gain_teaches_with_everything_that_proves_it() -> None:
     ids=[
         "not confirmed",
         "within noise",
+        "luck of the search",
         "no parent",
         "parent as fast",
         "not on the way to the best",

@@ -75,8 +75,14 @@ def _gains(run: str, graph: Graph, versions: str) -> Iterator[Skill]:
     line = [*graph.ancestors(best.number), best] if best else []
     for node in (n for n in line if n.confirmed):
         ratio = _ratio(graph, node)
-        if ratio and ratio.low > 1.0 and ratio.after >= LEAST_GAIN * ratio.before:
+        if ratio and _is_sure(node, ratio):
             yield from _measured("gain", run, graph, versions, node, ratio)
+
+
+def _is_sure(node: Node, ratio: Ratio) -> bool:
+    """Beyond noise, worth a note, and still there after the final check."""
+    pairs = ((ratio.before, ratio.after), (ratio.parent.score or 0.0, node.score or 0.0))
+    return ratio.low > 1.0 and all(after >= LEAST_GAIN * before for before, after in pairs)
 
 
 def _measured(
