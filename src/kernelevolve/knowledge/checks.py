@@ -29,7 +29,7 @@ LINK = re.compile(r"\[\[([^\]\n]*)\]\]")
 TITLED = re.compile(r"\S.* <https?://[^<>\s]+>$")
 OWN = "kernelevolve: "
 OTHERS = ("measured: ", "run: ")
-OWN_PLACES = ("design", "docs", "src", "benchmarks")
+OWN_PLACES = ("design", "docs", "src", "benchmarks", "CHANGELOG.md")
 
 
 class Around(NamedTuple):
