@@ -4,12 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from kernelevolve import learning
+from kernelevolve import app, learning, registry
 from kernelevolve.config import RunConfig
-from kernelevolve.core.candidate import Move, Proposal, SourceFile, Usage
+from kernelevolve.core.candidate import Brief, Move, Proposal, SourceFile, Usage
 from kernelevolve.core.errors import UnknownName
 from kernelevolve.core.evaluation import Evaluation, Stage
 from kernelevolve.core.events import Command
+from kernelevolve.core.protocols import Workbench
 from kernelevolve.knowing import library_of, retire_note
 from kernelevolve.learning import learn
 from kernelevolve.search.briefing import brief
@@ -17,6 +18,7 @@ from kernelevolve.search.journal import Journal
 from kernelevolve.stores.memory import Memory
 from kernelevolve.testing.journals import TARGET, TASK, passed
 from kernelevolve.wiring import programmer_of
+from tests.search.search_kit import Device, Writer
 
 
 @pytest.fixture
@@ -44,6 +46,30 @@ def _node(
     journal.proposed(told, Proposal(files=files, summary="keep rows in registers"), Usage())
     journal.evaluated(number, verdict)
     journal.confirmed(number, passed(checked, Stage.CONFIRM))
+
+
+def test_a_whole_run_says_what_it_taught(
+    config: RunConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Children of the first kernel are half as fast again."""
+
+    class Harness(Device):
+        def __init__(self, **given: object) -> None:
+            super().__init__(lambda source, stage: passed(float(source), stage))
+
+    class Programmer(Writer):
+        async def propose(self, brief: Brief, bench: Workbench) -> Proposal:
+            score = (3.0 if brief.parents else 2.0) - 0.001 * brief.number
+            files = (SourceFile(path="model.py", text=str(score)),)
+            return Proposal(files=files, summary="keep rows in registers" if brief.parents else "")
+
+    fakes = {("harness", "local"): Harness, ("programmer", "builtin"): Programmer}
+    real = registry.load
+    monkeypatch.setattr(registry, "load", lambda *named: fakes.get(named) or real(*named))
+    result = app.optimize(TASK, config.model_copy(update={"nodes": 12}))
+    (ref,) = result.summary["learnt"]
+    assert library_of(config).note(ref).title.endswith("keep rows in registers")
+    assert app.runs(config.store)[0]["speedup"] == result.best.speedup
 
 
 def test_a_second_run_adds_to_the_skill_of_the_first(config: RunConfig) -> None:
