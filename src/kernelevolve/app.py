@@ -34,7 +34,9 @@ from kernelevolve.knowing import add_note as add_note
 from kernelevolve.knowing import find_notes as find_notes
 from kernelevolve.knowing import lint_notes as lint_notes
 from kernelevolve.knowing import note_index as note_index
+from kernelevolve.knowing import retire_note as retire_note
 from kernelevolve.knowing import show_note as show_note
+from kernelevolve.learning import learn
 from kernelevolve.replaying import Recording
 from kernelevolve.results import Best, Result
 from kernelevolve.sametwice import same_twice
@@ -141,8 +143,7 @@ def evaluate(
 def check(task: Task, config: RunConfig) -> Admission:
     """Say whether a task can be searched: it loads, its reference is sane and repeatable."""
     parts = Parts.of(config)
-    config = parts.config
-    with Machine(parts, config, task.attachments.__getitem__) as machine:
+    with Machine(parts, parts.config, task.attachments.__getitem__) as machine:
         return machine.admission(task)
 
 
@@ -189,8 +190,7 @@ def replay(run: str, number: int, store: str | None) -> dict[str, object]:
     update = {"baseline": None, "eager_only": True}
     config = stored_config(run, store, {}).model_copy(update=update)
     parts = Parts.of(config)
-    config = parts.config
-    with Machine(parts, config, kept.get_blob) as machine:
+    with Machine(parts, parts.config, kept.get_blob) as machine:
         jobs = recording.jobs(parts.target, config.limits)
         again = {stage: machine.evaluate(job) for stage, job in jobs}
     return recording.compared(again)
@@ -361,14 +361,15 @@ def _search(
             machine.execute,
         )
         machine.loop.run(search.run(), search.stop)
-    return _result(journal.run, journal.graph, journal.store, data_folder(config.store))
+    return _result(journal.run, journal.graph, journal.store, config)
 
 
-def _result(run: str, graph: Graph, store: Store, folder: Path) -> Result:
+def _result(run: str, graph: Graph, store: Store, config: RunConfig) -> Result:
     node = views.announced(graph)
-    best = Best(run, graph, node.number, store, folder) if node else None
+    best = Best(run, graph, node.number, store, data_folder(config.store)) if node else None
     files = [str(path) for path in best.write()] if best else []
-    return Result(run, views.summary(run, graph, files), graph, best)
+    learnt = learn(run, graph, store, config)
+    return Result(run, views.summary(run, graph, files, learnt), graph, best)
 
 
 def _graph(store: Store, run: str) -> Graph:

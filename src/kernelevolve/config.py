@@ -75,6 +75,8 @@ class RunConfig(Record):
     """File of captured inputs (`torch.save` of a list of tensors), added as a workload."""
     knowledge: tuple[str, ...] = ()
     """Folder of your own notes, for programmers that read notes; may be repeated."""
+    recall: float | None = Field(default=None, ge=0, le=1)
+    """Chance that a fresh start shows an earlier run's kernel; 0.5 with models, none without."""
     store: str | None = None
     """Folder of journals, blobs and builds; by default the per-user data folder."""
     run: str | None = None

@@ -170,6 +170,12 @@ def _program(name: str, install: str) -> Finding:
     return Finding(what=said + tested, possible=True)
 
 
+def version_of(program: str) -> str:
+    """What a program calls its version; empty where it is not installed."""
+    said = _run(program, "--version")
+    return "" if said.code else said.first_line.split()[-1]
+
+
 def _native(compiler: str) -> str | None:
     """What hinders a build for this very processor; None when nothing does."""
     with TemporaryDirectory(prefix="kernelevolve-doctor-") as folder:

@@ -1,4 +1,4 @@
-"""What a user does with notes: find, read, add and lint them."""
+"""What a user does with notes: find, read, add, retire and lint them."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -70,6 +70,18 @@ def add_note(file: Path, folder: Path | None, config: RunConfig) -> Path:
     place.parent.mkdir(parents=True, exist_ok=True)
     place.write_bytes(data)
     return place
+
+
+def retire_note(ref: str, reason: str, config: RunConfig) -> None:
+    """Have a note found no more in this store, for a reason that `show` then tells.
+
+    Raises:
+        UnknownName: there is none of that name.
+        UsageError: no reason is given.
+    """
+    if not reason.strip():
+        raise UsageError(f"note {ref!r}: say why it is retired")
+    library_of(config).retire(ref, reason)
 
 
 def lint_notes(folders: Sequence[Path], strict: bool) -> Linted:

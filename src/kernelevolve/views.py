@@ -9,8 +9,15 @@ from kernelevolve.core.graph import Graph, Node, is_ok
 Json = dict[str, object]
 
 
-def summary(run: str, graph: Graph, files: Sequence[str] = ()) -> Json:
-    """The outcome of `optimize` and `resume`; `files` are where the best kernel was written."""
+def summary(run: str, graph: Graph, files: Sequence[str] = (), learnt: Sequence[str] = ()) -> Json:
+    """The outcome of `optimize` and `resume`.
+
+    Args:
+        run: its name.
+        graph: the whole run.
+        files: where the best kernel was written.
+        learnt: skills that it taught.
+    """
     best = announced(graph)
     return {
         "run": run,
@@ -27,6 +34,7 @@ def summary(run: str, graph: Graph, files: Sequence[str] = ()) -> Json:
         },
         "usage": graph.usage.model_dump() | {"seconds": graph.elapsed},
         "stopped_by": graph.stopped_by,
+        "learnt": list(learnt),
     }
 
 

@@ -25,6 +25,7 @@ from kernelevolve.core.task import Task
 from kernelevolve.evaluation.command import execute
 from kernelevolve.event_loop import EventLoop
 from kernelevolve.knowing import library_of
+from kernelevolve.learning import withdraw
 from kernelevolve.programmers._colleagues import Colleagues
 
 if TYPE_CHECKING:
@@ -136,7 +137,7 @@ def programmer_of(
     named = tuple(config.programmer.split("+"))
     given: dict[str, object] = {
         "store": store,
-        "knowledge": remember(_knowledge(config)),
+        "knowledge": remember(_knowledge(config, store)),
         "connections": connections,
         **{name: getattr(config, name) for name in MODELS},
     }
@@ -144,9 +145,10 @@ def programmer_of(
     return members[0] if len(members) == 1 else Colleagues(dict(zip(named, members, strict=True)))
 
 
-def _knowledge(config: RunConfig) -> KnowledgeBase:
+def _knowledge(config: RunConfig, store: Store) -> KnowledgeBase:
     """The notes, read once here so that a fault in a folder is said before anything starts."""
     library = library_of(config)
+    withdraw(library, store)
     library.index()
     return library
 

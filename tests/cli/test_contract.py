@@ -41,6 +41,17 @@ def test_optimize_prints_one_object_and_exits_0(k: Any, fake: Any, task: Path) -
     assert (config.nodes, config.seed, config.minutes) == (30, 7, 1.5)
 
 
+def test_what_a_run_taught_is_told_beside_the_answer(k: Any, fake: Any, task: Path) -> None:
+    graph = Graph.fold(kit.journal())
+    found = views.summary("r", graph, (), ["skills/a", "skills/b"])
+    fake("optimize", Result("r", found, graph, None))
+    ended = k("optimize", task, "--json")
+    assert ended.json["learnt"] == ["skills/a", "skills/b"]
+    assert "learnt 2 skills: kernelevolve knowledge show skills/a\n" in ended.err
+    fake("optimize", result())
+    assert "learnt" not in k("optimize", task).err
+
+
 @pytest.mark.parametrize(
     ("events", "code"),
     [
@@ -277,7 +288,8 @@ def test_an_interrupt_saves_first_and_leaves_at_once_the_second_time(
     assert process.returncode == 130
     assert "Traceback" not in err
     assert interrupts == 2 or "saving the best so far; press again to leave at once" in err
-    assert list(json.loads(out)) == (["best", "stopped_by"] if interrupts == 1 else ["error"])
+    told = ["best", "stopped_by", "learnt"] if interrupts == 1 else ["error"]
+    assert list(json.loads(out)) == told
 
 
 def test_an_interrupt_in_the_middle_of_a_print_is_announced_too(
@@ -312,7 +324,7 @@ def search(task, config, reporters):
     except KeyboardInterrupt:
         print("working", file=sys.stderr, flush=True)
         time.sleep(WAIT)
-    return Result("r", {"best": None, "stopped_by": "interrupted"}, None, None)
+    return Result("r", {"best": None, "stopped_by": "interrupted", "learnt": []}, None, None)
 
 app.optimize = search
 optimize.summary = lambda found, asked: ""

@@ -33,6 +33,7 @@ COMMANDS = {
     "knowledge search",
     "knowledge show",
     "knowledge add",
+    "knowledge retire",
     "knowledge lint",
 }
 

@@ -56,6 +56,13 @@ def test_an_added_note_is_found_by_this_store(k: Any, note: Path, tmp_path: Path
     assert k("knowledge", "add", note).code == 0
 
 
+def test_a_retired_note_says_why_in_this_store_only(k: Any, tmp_path: Path) -> None:
+    ended = k("knowledge", "retire", BANKS, "--why", "not on our device", "--json")
+    assert (ended.code, ended.json["retired"]) == (0, BANKS)
+    assert "was retired: not on our device" in k("knowledge", "show", BANKS).err
+    assert k("knowledge", "show", BANKS, "--store", tmp_path / "other").code == 0
+
+
 def test_folders_are_named_by_flag_environment_and_file(
     k: Any, note: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -90,6 +97,9 @@ def test_lint_ends_with_1_where_there_are_findings(k: Any, note: Path, tmp_path:
         (["add", "taken.md", "--to", "mine"], "is there already"),
         (["lint", "nowhere"], "no such folder"),
         (["search"], "Missing argument"),
+        (["retire", "nothing/here", "--why", "x"], "unknown note 'nothing/here'"),
+        (["retire", BANKS, "--why", " "], "say why"),
+        (["retire", BANKS], "Missing option"),
         (["search", "x", "--limit", "0"], "--limit"),
     ],
 )

@@ -1,4 +1,4 @@
-"""`knowledge`: search, read, add and lint notes."""
+"""`knowledge`: search, read, add, retire and lint notes."""
 
 from pathlib import Path
 from typing import Annotated, Optional
@@ -18,7 +18,7 @@ def register(cli: typer.Typer) -> None:
     group = typer.Typer(
         no_args_is_help=True,
         rich_markup_mode="rich",
-        help="Notes on hardware, languages and technique: search, read, add and lint them.",
+        help="Notes on hardware, languages and technique: search, read, add, retire, lint.",
         epilog=examples('kernelevolve knowledge search "bank conflicts" --target nvidia'),
     )
     group.command(
@@ -45,6 +45,9 @@ def register(cli: typer.Typer) -> None:
             "kernelevolve knowledge lint --strict", "kernelevolve knowledge lint notes/ --json"
         )
     )(lint)
+    group.command(
+        epilog=examples('kernelevolve knowledge retire skills/NAME --why "it was a lucky run"')
+    )(retire)
     cli.add_typer(group, name="knowledge")
 
 
@@ -97,6 +100,17 @@ def add(
     """Check a note and copy it to where notes of its kind are kept."""
     place = app.add_note(file, to, settings.config())
     return Reply({"file": str(place)}, escape(f"wrote {place}"))
+
+
+@with_settings("knowledge", "store")
+def retire(
+    ref: Annotated[str, typer.Argument(metavar="REF", help="The note.")],
+    settings: Settings,
+    why: Annotated[str, typer.Option("--why", help="What is wrong with it.")],
+) -> Reply:
+    """Have a note found no more in this store; what it says turned out wrong."""
+    app.retire_note(ref, why, settings.config())
+    return Reply({"retired": ref, "why": why}, escape(f"retired {ref}"))
 
 
 @with_settings()

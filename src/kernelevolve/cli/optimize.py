@@ -2,17 +2,17 @@
 
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from kernelevolve import app
 from kernelevolve.cli.options import RUN_FLAGS, Settings, examples, with_settings
-from kernelevolve.cli.reply import DONE, FELL_SHORT, INTERRUPTED, STDERR, Reply
+from kernelevolve.cli.reply import DONE, FELL_SHORT, INTERRUPTED, STDERR, Reply, shell
 from kernelevolve.cli.summary import Asked, summary
 from kernelevolve.cli.tasks import TASK_HELP, read_task
 from kernelevolve.reporters.console import Console
@@ -64,10 +64,18 @@ def resume(
 def _watched(search: Callable[[Console], app.Result], asked: Asked) -> Reply:
     with Console(STDERR) as console, announced_interrupt():
         result = search(console)
+    announce_learnt(result.summary)
     code = DONE if result.summary["best"] else FELL_SHORT
     if result.summary["stopped_by"] == "interrupted":
         code = INTERRUPTED
     return Reply(result.summary, summary(result.summary, asked), code)
+
+
+def announce_learnt(found: Mapping[str, Any]) -> None:
+    """One line on standard error, where a run taught something."""
+    if refs := found["learnt"]:
+        skills = f"{len(refs)} skill{'s' if len(refs) > 1 else ''}"
+        STDERR.print(f"learnt {skills}: {shell('kernelevolve', 'knowledge', 'show', refs[0])}")
 
 
 @contextmanager

@@ -36,6 +36,7 @@ PANELS = {
     "workers": SEARCH,
     "seed": SEARCH,
     "knowledge": SEARCH,
+    "recall": SEARCH,
     "confirm": SEARCH,
     "nodes": STOP,
     "minutes": STOP,

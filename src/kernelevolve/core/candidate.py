@@ -161,6 +161,27 @@ class Tried(Record):
     """What it measured; None where it was not timed or does not count."""
 
 
+class Recalled(Record):
+    """The best kernel of an earlier run for a task like this one, as text to start from."""
+
+    run: str
+    """Name of the run."""
+    node: int
+    """The node in it, which its final check passed."""
+    task: str
+    """Name of the task that it was written for."""
+    statement: str = ""
+    """What that task says of itself."""
+    likeness: float
+    """Of the two tasks, 0 to 1."""
+    files: tuple[SourceFile, ...]
+    """Its source."""
+    summary: str
+    """What its programmer said it does."""
+    score: float
+    """That it was confirmed with, over the baselines of its own task."""
+
+
 class Brief(Record):
     """All that a programmer is told."""
 
@@ -178,6 +199,8 @@ class Brief(Record):
     """The move's parents, in its order."""
     history: tuple[Attempt, ...] = ()
     """Ancestors, siblings or both, as the move's memory says; oldest first."""
+    recalled: tuple[Recalled, ...] = ()
+    """Of earlier runs; only for moves that start afresh, and only now and then."""
     tried: tuple[Tried, ...] = ()
     """Plans that this run already holds, so that none is proposed twice; whatever the memory."""
     hints: tuple[str, ...] = ()

@@ -65,6 +65,10 @@ class Library:
             for folder, refs in by_folder
         )
 
+    def learnt(self) -> Sequence[Note]:
+        """Every skill that runs taught and that was not retired."""
+        return [note for ref, note in self._notes.items() if ref.startswith(f"{SKILLS}/")]
+
     def learn(self, note: Note) -> None:
         """Keep a skill that a run taught.
 

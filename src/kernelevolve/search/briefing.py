@@ -20,7 +20,7 @@ def brief(journal: Journal, number: int, config: RunConfig, guide: str) -> Brief
     graph = journal.graph
     if graph.task is None or graph.target is None:
         raise ValueError("a run's journal begins with RunStarted")
-    move = graph.nodes[number].move
+    move, seed = graph.nodes[number].move, f"{config.seed}/{number}"
     return Brief(
         task=without_held_out(graph.task),
         target=graph.target,
@@ -29,6 +29,7 @@ def brief(journal: Journal, number: int, config: RunConfig, guide: str) -> Brief
         move=move,
         parents=_attempts(journal, (graph.nodes[n] for n in move.parents)),
         history=_attempts(journal, remembered(graph, move, number)[-HISTORY:]),
+        recalled=journal.past.recalled(move, seed, config),
         tried=_tried(graph),
         hints=tuple(graph.hints),
         baselines_us=_shown(graph, graph.admission.baselines_us if graph.admission else {}),
@@ -36,7 +37,7 @@ def brief(journal: Journal, number: int, config: RunConfig, guide: str) -> Brief
         allowances=_allowances(graph, config),
         yields=_yields(graph),
         number=number,
-        seed=f"{config.seed}/{number}",
+        seed=seed,
     )
 
 

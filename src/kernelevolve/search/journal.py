@@ -4,6 +4,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Container, Mapping, Sequence
+from functools import cached_property
 
 from kernelevolve.core.candidate import (
     Brief,
@@ -36,6 +37,7 @@ from kernelevolve.core.protocols import Reporter, Store
 from kernelevolve.core.target import TargetSpec
 from kernelevolve.core.task import Task
 from kernelevolve.search.quarantine import proof
+from kernelevolve.search.recalling import Past
 
 _log = logging.getLogger(__name__)
 
@@ -61,6 +63,11 @@ class Journal:
         self._reporters = reporters
         self._lease = str(Lease.mine())
         self._written_at: float | None = None
+
+    @cached_property
+    def past(self) -> Past:
+        """What other runs of the store did before this one began."""
+        return Past(self.store, self.run, self.graph)
 
     def start(
         self,

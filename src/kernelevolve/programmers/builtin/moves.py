@@ -318,7 +318,7 @@ def _loop_steps(model: Model, plan: Plan, limit: Limit) -> Iterator[Step]:
     for name in (*asked, *rest):
         within = group if name in grouped else ""
         for plan_to in _changes(plan, name, within, {**grouped, **choices}.get(name, ())):
-            yield Step(plan_to, f"{limit} limit: {REASONS[name]}")
+            yield Step(plan_to, f"{told(plan_to, plan)}: {REASONS[name]}, at the {limit} limit")
     for cut in _cuts(model, plan):
         cuts = tuple(sorted({*plan.cuts} ^ {cut}))
         yield Step(plan.model_copy(update={"cuts": cuts}), REASONS["cuts"])

@@ -101,6 +101,9 @@ def _sections(brief: Brief, reading: Reading, notes: Sequence[Note]) -> Iterator
         yield Section("language guide", render("guide", guide=brief.guide), worth)
     for place, note in enumerate(notes):
         yield Section(f"note {note.ref}", render("note", note=note), 55 - 2 * place)
+    for one in brief.recalled:
+        text, short = (render("recalled", recalled=one, source=s) for s in (True, False))
+        yield Section(f"recalled #{one.node} of {one.run}", text, 65, short)
     if not brief.history and brief.tried:
         latest = brief.tried[-MOST_TRIED:]
         yield Section("tried", render("tried", tried=latest), 50)

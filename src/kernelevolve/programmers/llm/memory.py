@@ -68,7 +68,9 @@ def read(brief: Brief) -> Reading:
     if parent is None:
         return Reading(
             symptom=_subject(brief),
-            directive="Write a first kernel that is correct, with the plainest structure that "
+            directive="Begin with the earlier kernel that is shown, changed to what this task asks."
+            if brief.recalled
+            else "Write a first kernel that is correct, with the plainest structure that "
             "reads each input once; let later attempts refine it."
             if not brief.history
             else "Start anew, with a structure that none of the attempts shown has.",

@@ -23,6 +23,7 @@ from pydantic_ai.settings import ModelSettings
 from kernelevolve.core.candidate import Allowance, Brief, Move, Proposal, Usage
 from kernelevolve.core.errors import ProgrammerError, ProgrammerLost, UsageError
 from kernelevolve.core.evaluation import Stage, Status
+from kernelevolve.core.likeness import operators
 from kernelevolve.core.note import Note
 from kernelevolve.core.protocols import KnowledgeBase, Workbench
 from kernelevolve.core.target import TargetSpec
@@ -167,7 +168,8 @@ class Llm:
             reading = await agents.refined(self._reach(helper, "memory", desk), desk, reading)
         if self.knowledge is None:
             return reading, []
-        query = f"{reading.symptom} {reading.directive}"
+        computed = " ".join(sorted(operators(brief.task)))
+        query = f"{reading.symptom} {reading.directive} {computed}"
         recalled += self.knowledge.recall(
             query, limit=self.notes, target=brief.target.address, language=brief.language
         )
