@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import TYPE_CHECKING
 
+from pydantic import ValidationError
+
 from kernelevolve.config import RunConfig
 from kernelevolve.core.candidate import Brief, Candidate, Exchange, Move, Proposal, SourceFile
 from kernelevolve.core.errors import ProgrammerError
@@ -108,7 +110,7 @@ class Rerun:
         self._config = RunConfig()
         self._moves: list[Move] = []
         self._briefs: dict[int, Brief] = {}
-        self._unmatched = self._recorded_briefs()
+        self._recorded = self._recorded_briefs()
         self._tape: list[Exchanged] = []
         self._programmer: Programmer | None = None
         self._library: Remembered | None = None
@@ -156,32 +158,32 @@ class Rerun:
         if move != event.move:
             self._differs(f"#{event.number}: the policy now asks for {move}, not {event.move}")
 
-    def _recorded_briefs(self) -> dict[int, str]:
-        proposed = [e for e in self._events if isinstance(e, Proposed)]
-        return {e.number: self.store.get_blob(e.brief).decode() for e in proposed if e.brief}
+    def _recorded_briefs(self) -> dict[int, Brief]:
+        found: dict[int, Brief] = {}
+        for event in self._events:
+            if isinstance(event, Proposed) and event.brief:
+                try:
+                    text = self.store.get_blob(event.brief)
+                    found[event.number] = Brief.model_validate_json(text)
+                except ValidationError:
+                    self._differs(f"#{event.number}: its brief is of another version")
+        return found
 
     def _brief(self, event: Event) -> None:
-        """Compose briefs as soon as they could have been, until they are as recorded."""
-        if isinstance(event, Selected) and event.number not in self._unmatched:
+        """Compose briefs where they were composed; of nodes without an answer, at their start."""
+        if isinstance(event, Selected) and event.number not in self._recorded:
             self._briefs[event.number] = self._composed(event.number)
-        if isinstance(event, Proposed):
-            self._unmatched.pop(event.number, None)
-        for number in [n for n in self._unmatched if n in self._graph.nodes]:
-            brief = self._composed(number)
-            self._briefs.setdefault(number, brief)
-            if brief.model_copy(update={"tried": ()}).model_dump_json() == self._unmatched[number]:
-                self._briefs[number] = brief
+        for number, recorded in self._recorded.items():
+            if recorded.length == self._graph.length and number in self._graph.nodes:
+                self._briefs[number] = self._composed(number)
                 self._count("briefs")
-                del self._unmatched[number]
 
     def _composed(self, number: int) -> Brief:
         return briefing.brief(self._journal, number, self._config, self.guide)
 
     def _check_answer(self, event: Proposed | Failed) -> None:
         number = event.number
-        if number in self._unmatched:
-            before, now = self._unmatched[number], self._briefs[number].model_dump_json()
-            self._differs(f"#{number}: the brief differs {_place(before, now)}")
+        self._check_brief(number)
         self._tape = list(self._graph.nodes[number].exchanges)
         if not self._tape or self.reach is None:
             return
@@ -192,6 +194,16 @@ class Rerun:
                 self._differs(f"#{number}: {name} was {recorded!r}, is now {today!r}")
         if self._tape:
             self._differs(f"#{number}: {len(self._tape)} recorded requests are not made any more")
+
+    def _check_brief(self, number: int) -> None:
+        recorded, now = self._recorded.get(number), self._briefs.get(number)
+        if now is None:
+            self._briefs[number] = self._composed(number)
+        elif recorded is not None:
+            kept = now.model_copy(update={"tried": ()})
+            if kept != recorded:
+                place = _place(recorded.model_dump_json(), kept.model_dump_json())
+                self._differs(f"#{number}: the brief differs {place}")
 
     def _asked(self, number: int, event: Proposed | Failed) -> Proposal | str:
         desk = Played(self, number, list(self._tries(number)))

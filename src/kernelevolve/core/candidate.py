@@ -215,6 +215,8 @@ class Brief(Record):
     """What each model's answers came to so far."""
     number: int
     """The node that the answer becomes."""
+    length: int = 0
+    """Events of the journal that it was made from."""
     seed: str
     """Makes an answer that uses chance repeatable."""
 

@@ -37,6 +37,7 @@ def brief(journal: Journal, number: int, config: RunConfig, guide: str) -> Brief
         allowances=_allowances(graph, config),
         yields=_yields(graph),
         number=number,
+        length=graph.length,
         seed=seed,
     )
 
