@@ -97,6 +97,8 @@ class Plan(Record):
     """Divide regions with enough work among the threads that torch may use."""
     library: bool = False
     """Leave products to the library."""
+    graph: bool = False
+    """Launch the kernels between two library calls together, on a GPU."""
     huge_pages: bool = True
     """Ask for large pages behind new outputs, so that touching them first costs less."""
     tune: Literal["", "-mprefer-vector-width=512", "-mprefer-vector-width=256"] = ""

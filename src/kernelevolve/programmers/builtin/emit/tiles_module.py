@@ -8,6 +8,7 @@ from dataclasses import replace
 from kernelevolve.programmers.builtin.emit.contraction_stages import chainable
 from kernelevolve.programmers.builtin.emit.kernel import Segment, Setting, arguments_of, segments
 from kernelevolve.programmers.builtin.emit.module import Backend, allocated
+from kernelevolve.programmers.builtin.emit.replayed import graphed, loaded, together
 from kernelevolve.programmers.builtin.emit.steps import Chained, Step, reads, writes
 from kernelevolve.programmers.builtin.emit.tiles_chain import emit_chain
 from kernelevolve.programmers.builtin.emit.tiles_fused import Fused, fused
@@ -40,7 +41,8 @@ def triton_source(setting: Setting, parts: Sequence[Segment | Opaque]) -> str:
 
 def triton_backend(setting: Setting, parts: Sequence[Segment | Opaque]) -> Backend:
     """The kernels as statements of the module."""
-    return Backend(triton_source(setting, parts), _launches)
+    several = [p for p in parts if isinstance(p, Segment) and graphed(setting, _count(setting, p))]
+    return Backend(f"{triton_source(setting, parts)}\n{loaded(several)}", _launches)
 
 
 def _steps(setting: Setting, segment: Segment) -> list[Step | Fused]:
@@ -97,12 +99,18 @@ def _writes(step: Step | Fused) -> tuple[str, ...]:
     return step.writes if isinstance(step, Fused) else writes(step)
 
 
+def _count(setting: Setting, segment: Segment) -> int:
+    """Its kernels."""
+    return sum(len(_emitted(setting, step)) for step in _steps(setting, segment))
+
+
 def _launches(setting: Setting, segment: Segment) -> list[str]:
     """Room for what the segment writes, and the launches of its regions."""
     near = segment.pointers[0]
     steps = _steps(setting, segment)
     written = list(dict.fromkeys(b for s in steps for b in _writes(s)))
-    lines = [allocated(setting, name, near=near) for name in written]
+    rooms = [allocated(setting, b, near=near) for b in written if b not in segment.internal]
+    lines = [allocated(setting, b, near=near) for b in written if b in segment.internal]
     every = dict.fromkeys([*segment.pointers, *written])
     longest = ", ".join(f"{name}.numel()" for name in every)
     wide = f"max({longest})" if len(every) > 1 else longest
@@ -111,4 +119,6 @@ def _launches(setting: Setting, segment: Segment) -> list[str]:
         for launch in _emitted(setting, step, near):
             lines += launch.before
             lines.append(f"{launch.name}[{launch.grid}]({', '.join(launch.given)})")
-    return lines
+    if graphed(setting, _count(setting, segment)):
+        return together(setting, segment, rooms, lines)
+    return [*rooms, *lines]
