@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from kernelevolve.programmers.builtin.emit.contraction_stages import chainable
+from kernelevolve.programmers.builtin.emit.contraction_stages import Stage, apart, chainable
 from kernelevolve.programmers.builtin.emit.kernel import Segment, Setting, arguments_of, segments
 from kernelevolve.programmers.builtin.emit.module import Backend, allocated
 from kernelevolve.programmers.builtin.emit.replayed import graphed, loaded, together
@@ -75,24 +75,40 @@ def _kernels(setting: Setting, step: Step | Fused, near: str) -> list[Launch]:
 def _chained(setting: Setting, chain: Chained, near: str) -> list[Launch]:
     """One kernel for a chain, without what can only come before it; else one for each stage."""
     symbols, plan = list(setting.symbols), setting.plan
+    for count in range(1, len(chain.stages)):
+        if apart(chain.stages, count):
+            return [
+                launch
+                for stages in (chain.stages[:count], chain.stages[count:])
+                for launch in _part(setting, chain, stages, near)
+            ]
     buffers = [b for b in (*reads(chain), *writes(chain)) if b not in chain.local]
     whole = emit_chain(chain, buffers, symbols, plan.tiles, plan.algebra)
     if whole is not None:
         return [whole]
     first, *rest = chain.stages
-    made = _kernels(setting, first, near)
     own = [b for b in writes(first) if b in chain.local]
+    made = _kernels(setting, first, near)
     room = [allocated(setting, b, near=near) for b in own]
     made[0] = replace(made[0], before=(*room, *made[0].before))
     left = tuple(b for b in chain.local if b not in own)
     if isinstance(first, MapReduce) and chainable(rest):
-        return made + _chained(setting, replace(chain, stages=tuple(rest), local=left), near)
+        return made + _part(setting, replace(chain, local=left), rest, near)
     for stage in rest:
         launches = _kernels(setting, stage, near)
         room = [allocated(setting, b, near=near) for b in writes(stage) if b in left]
         launches[0] = replace(launches[0], before=(*room, *launches[0].before))
         made += launches
     return made
+
+
+def _part(setting: Setting, chain: Chained, stages: Sequence[Stage], near: str) -> list[Launch]:
+    """The kernels of some stages of a chain."""
+    if len(stages) == 1:
+        return _kernels(setting, stages[0], near)
+    first = next(s for s in stages if isinstance(s, Contraction))
+    part = replace(chain, name=f"chain_{first.name}", stages=tuple(stages))
+    return _chained(setting, part, near)
 
 
 def _writes(step: Step | Fused) -> tuple[str, ...]:

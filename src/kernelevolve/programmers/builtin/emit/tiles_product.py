@@ -114,22 +114,28 @@ def operand_of(c: Contraction) -> DType:
 
 
 def operand_block(printer: TilePrinter, expr: Expr, k: Axis, at: str, mask: str, to: DType) -> str:
-    """A block of an operand, zero outside of it, in the type that products take."""
+    """A block of an operand, zero outside of it, in the type that products take.
+
+    No term is outside where there is no `mask`.
+    """
     printer.open(k.name)
     printer.text_of[k.name] = at
-    printer.masks[k.name] = mask
+    if mask:
+        printer.masks[k.name] = mask
     if isinstance(expr, Load) and expr.dtype == to:
         name, text = printer.fresh(), printer.raw(expr)
-        held = expr.buffer in printer.held
+        held = mask and expr.buffer in printer.held
         printer.line(f"{name} = tl.where({mask}, {text}, 0.0)" if held else f"{name} = {text}")
     else:
         value = printer.convert(printer.value(expr), ARITHMETIC[to])
         every = printer.mask(axes_of(expr) | {k.name})
         name = printer.fresh()
-        printer.line(f"{name} = tl.cast(tl.where({every}, {value.text}, 0.0), {KIND[to]})")
+        inside = f"tl.where({every}, {value.text}, 0.0)" if every else value.text
+        printer.line(f"{name} = tl.cast({inside}, {KIND[to]})")
     lines = printer.close()
     printer.scopes[-1].lines += lines
-    del printer.text_of[k.name], printer.masks[k.name]
+    del printer.text_of[k.name]
+    printer.masks.pop(k.name, None)
     return name
 
 
