@@ -93,5 +93,6 @@ def test_a_mask_that_hides_something_else_hides_no_rest(hides):
 def test_heads_of_128_need_no_more_registers_than_there_are(for_device):
     task = Path(attention.__file__).read_text()
     sizes = {"batch": 1, "heads": 4, "groups": 2, "length": 160, "width": 128}
-    (kernel,) = for_device(task.replace("float32", "float16"), [sizes])
-    assert kernel["shared"] <= 227 * 1024 and kernel["stack"] == 0, kernel
+    (kernel,) = for_device(task.replace("float32", "float16"), [sizes], unseen=[1])
+    assert kernel["shared"] <= 227 * 1024 and kernel["stack"] == 0
+    assert kernel["ptx"].count("sub.f32") > 8 > kernel["ptx"].count("fma.rn.f32"), "scores fused"

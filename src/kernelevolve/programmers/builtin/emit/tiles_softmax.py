@@ -29,6 +29,8 @@ from kernelevolve.programmers.builtin.ir import (
 from kernelevolve.programmers.builtin.prims import FLOATS
 
 LEAST = 'float("-inf")'
+LARGEST = 3.4028234663852886e38
+"""Of float32."""
 
 
 @dataclass(frozen=True)
@@ -59,8 +61,8 @@ class Softmax:
     def begin(self, made: ChainKernel, one: Contraction) -> Sequence[Span]:
         """No score is known yet; pieces of which no column is hidden come first."""
         printer, end = made.printer, text_of(one.n.size)
-        printer.line(f"most = tl.full([M_BLOCK, 1], {LEAST}, tl.float32)")
-        printer.line("total = tl.zeros([M_BLOCK, 1], tl.float32)")
+        printer.line(f"most = tl.full([M_BLOCK], {LEAST}, tl.float32)")
+        printer.line("total = tl.zeros([M_BLOCK], tl.float32)")
         if self.hidden is None:
             return [
                 Span("0", f"({end}) // PIECE * PIECE", True),
@@ -75,17 +77,22 @@ class Softmax:
         return [Span("0", "plain", True, simpler), Span("plain", "seen")]
 
     def piece(self, made: ChainKernel, span: Span) -> Expr:
-        """Weights relative to the largest score so far; a row without any keeps weights of zero."""
+        """Weights relative to the largest score so far; a row without any keeps weights of zero.
+
+        Scores are held down to what is finite, so that no product is fused with what is subtracted
+        from it: the largest score, less itself, is zero however large it is.
+        """
         printer = made.printer
-        score = f"tl.cast({printer.value(self.most.value).text}, tl.float32)"
+        scores = f"tl.cast({printer.value(self.most.value).text}, tl.float32)"
+        score = f"least_({scores}, {LARGEST})"
         for line in (
             f"score = {score if span.whole else f'tl.where(n0_in, {score}, {LEAST})'}",
-            "larger = tl.maximum(most, tl.max(score, 1, keep_dims=True))",
+            "larger = tl.maximum(most, tl.max(score, 1))",
             f"shift = tl.where(larger == {LEAST}, 0.0, larger)",
             "fade = tl.exp(most - shift)",
-            "weight = tl.exp(score - shift)",
-            "total = total * fade + tl.sum(weight, 1, keep_dims=True)",
-            "sums = sums * fade",
+            "weight = tl.exp(score - shift[:, None])",
+            "total = total * fade + tl.sum(weight, 1)",
+            "sums = sums * fade[:, None]",
             "most = larger",
         ):
             printer.line(line)
@@ -103,7 +110,7 @@ class Softmax:
 
     def known(self) -> Sequence[tuple[Reduction, str]]:
         """Both reductions."""
-        return [(self.most, "most"), (self.total, "total")]
+        return [(self.most, "most[:, None]"), (self.total, "total[:, None]")]
 
 
 def softmax(one: Contraction, stage: MapReduce, buffer: str) -> Softmax | None:
