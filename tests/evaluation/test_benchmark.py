@@ -20,6 +20,7 @@ from kernelevolve.evaluation.benchmark import (
     Plan,
     Samples,
 )
+from kernelevolve.evaluation.context import confirmed_against
 from kernelevolve.evaluation.physics import Work
 from kernelevolve.evaluation.stopwatch import Stopwatch
 from kernelevolve.evaluation.window import Window
@@ -60,6 +61,13 @@ def test_a_baseline_that_differs_from_itself_is_noise():
     assert benchmark.noise({"eager": [100.0], benchmark.AGAIN: [110.0]}) == pytest.approx(0.1)
     assert benchmark.noise({"eager": [100.0], benchmark.AGAIN: [90.0]}) == pytest.approx(0.1)
     assert benchmark.noise({"eager": [100.0]}) == 0.0
+
+
+def test_what_is_announced_faces_graphs_where_kernels_are_launched():
+    searched = ("eager", "compile")
+    assert confirmed_against(searched, on_device=False) == (*searched, "max-autotune")
+    assert confirmed_against(searched, on_device=True)[2:] == ("max-autotune", "reduce-overhead")
+    assert confirmed_against(("eager",), on_device=True) == ("eager",)
 
 
 def test_sentinel_rescales_cached_baselines():

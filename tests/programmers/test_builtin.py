@@ -170,6 +170,16 @@ def test_attention_written_op_by_op(check: Check) -> None:
     assert not made.fallback and not made.message and not made.algebraic
 
 
+@pytest.mark.slow
+def test_the_largest_of_a_row_less_itself_is_zero_however_large_it_is(check: Check) -> None:
+    body = """
+class Model(nn.Module):
+    def forward(self, x): return torch.softmax(x * 0.3, -1), x * 0.7 - (x * 0.7).amax(-1, True)
+def get_inputs(n, m): return [torch.randn(n, m) * 1e15]
+"""
+    check(body, [{"n": 9, "m": 40}, {"n": 5, "m": 67}], optimised=True)
+
+
 def test_algebra_is_marked_and_right(check: Check) -> None:
     seen = [{"b": 4, "n": 6, "d": 32, "k": 64}, {"b": 2, "n": 4, "d": 16, "k": 40}]
     made = check(ALGEBRA, seen, [{"b": 3, "n": 5, "d": 9, "k": 7}])

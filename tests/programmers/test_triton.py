@@ -17,7 +17,7 @@ from kernelevolve.programmers.builtin.render import render
 from kernelevolve.programmers.builtin.schedule import Plan, Tiles
 
 from .conftest import HEAD, captured
-from .test_simt import PRODUCTS, SHAPES, TASKS, UNSEEN_SHAPES
+from .test_simt import PRODUCTS, SEVERAL, SHAPES, TASKS, TOGETHER, UNSEEN_SHAPES
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.skipif(find_spec("triton") is None, reason="triton is not installed")
@@ -161,6 +161,12 @@ def test_rows_are_read_once_by_all_that_need_them(in_triton, plan):
     made = in_triton(GRADIENTS, seen, [{"rows": 1031, "cols": 77}, {"rows": 1, "cols": 5}], plan)
     first = made["model"].split("@triton.jit\ndef fill")[1]
     assert first.count("tl.load(x ") == first.count("tl.load(dy ") == 1
+
+
+@pytest.mark.slow
+def test_several_kernels_are_launched_together(in_triton):
+    made = in_triton(SEVERAL, TOGETHER, [{"m": 3, "n": 5, "k": 7}], Plan(graph=True, chains=False))
+    assert made["model"].count("graphs.Replay()") == 1
 
 
 def test_moves_never_repeat_a_source():

@@ -13,11 +13,13 @@ import torch
 from triton import compile as compile_kernel
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
+from triton.runtime import interpreter
 from triton.runtime.jit import JITFunction
 
 from kernelevolve.programmers.builtin.capture import call_with
 from kernelevolve.programmers.builtin.render import render
 from kernelevolve.programmers.builtin.schedule import Plan
+from kernelevolve.runtime.tiles.driver import needs_of, patch_tensor
 
 from .conftest import HEAD, captured, compared, loaded
 
@@ -32,6 +34,7 @@ SETTINGS = ("num_warps", "num_stages", "maxnreg")
 
 def compare(asked: dict[str, Any]) -> Any:
     """The candidate's text, after the comparison."""
+    interpreter._patch_lang_tensor = patch_tensor
     made = compared(Path(asked.pop("folder")), language="triton", **asked)
     return {"model": made.files["model.py"], "left": made.message, "all": made.fallback}
 
@@ -48,6 +51,7 @@ def compile_all(asked: dict[str, Any]) -> Any:
         def run(*given: Any, **named: Any) -> None:
             built = compiled(kernel, given, named)
             resources = {"name": kernel.__name__, "shared": built.metadata.shared}
+            resources["stack"] = needs_of(built.asm["cubin"])[1]
             found.append(resources | {"ptx": built.asm["ptx"]} if asked["unseen"] else resources)
 
         return run

@@ -26,7 +26,7 @@ from kernelevolve.core.target import TargetSpec
 from kernelevolve.core.task import Task
 from kernelevolve.evaluation import admission, cgroup, device_checks, heap, sanitize
 from kernelevolve.evaluation.ahead import Ahead
-from kernelevolve.evaluation.context import AUTOTUNED, Context, reference_limits
+from kernelevolve.evaluation.context import Context, confirmed_against, reference_limits
 from kernelevolve.evaluation.device import Device, device_files
 from kernelevolve.evaluation.parent import WarmParent
 from kernelevolve.evaluation.processes import Ended, Failed, Late, Lost, Runner
@@ -158,10 +158,11 @@ class Lane:
             keep: for the search, whose pool is renewed; else for the final checks on one pool.
         """
         key = f"{job.task.id}/{job.baseline or ''}/{perturb}/{'' if keep else seed}"
+        standard, on_device = self.setup.baselines, self.device is not None
         context = self._contexts.pop(key, None) or Context(
             task=job.task,
             spec=self.setup.spec,
-            standard=self.setup.baselines if keep else self._confirmed_against(),
+            standard=standard if keep else confirmed_against(standard, on_device=on_device),
             baseline=job.baseline,
             fork=self.fork_reference,
             seed=seed,
@@ -174,11 +175,6 @@ class Lane:
         while len(self._contexts) > KEPT_CONTEXTS:
             self.drop(next(iter(self._contexts.values())))
         return context
-
-    def _confirmed_against(self) -> tuple[str, ...]:
-        """A search is not slowed by the compiler's longest mode; what is announced faces it."""
-        tuned = (AUTOTUNED,) if "compile" in self.setup.baselines else ()
-        return (*self.setup.baselines, *tuned)
 
     def leave_final_checks(self, but: str) -> None:
         """Drop their contexts, except those of the pool that the next one shares."""

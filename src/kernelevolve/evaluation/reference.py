@@ -183,7 +183,8 @@ class ReferenceRunner(Runner):
     def do_compile(self, body: Request, fds: Sequence[int]) -> Reply:
         """From now on this workload goes through `torch.compile`."""
         subject = self.subjects[body["workload"]]
-        subject.run = torch.compile(subject.model, dynamic=False, mode=body["mode"])
+        compiled = torch.compile(subject.model, dynamic=False, mode=body["mode"])
+        subject.run = stepwise(compiled) if body["stepwise"] else compiled
         return {}
 
     def do_apart(self, body: Request, fds: Sequence[int]) -> Reply:
@@ -310,6 +311,20 @@ class ReferenceRunner(Runner):
         assert self.source is not None and self.task is not None
         workload = self.workloads[body["workload"]]
         return estimate(self.source, workload, backward=self.task.backward)
+
+
+def stepwise(compiled: Callable[..., Any]) -> Callable[..., Any]:
+    """Calls of a graph, each of which may write where earlier ones left their results.
+
+    Results of earlier calls are only held here, and not read: without this, each that is held
+    would have a graph of its own.
+    """
+
+    def run(*args: Any) -> Any:
+        torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
+        return compiled(*args)
+
+    return run
 
 
 def _surroundings() -> dict[str, str]:

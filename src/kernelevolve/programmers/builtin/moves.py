@@ -74,6 +74,7 @@ DEVICE_CHOICES: dict[str, tuple[Any, ...]] = {
     "convolve": (False, True),
     "prologues": (False, True),
     "chains": (True, False),
+    "graph": (False, True),
 }
 GROUP = {"cuda": ("blocks", BLOCK_CHOICES), "triton": ("tiles", TILE_CHOICES)}
 """The group of decisions about regions on a GPU, and its choices, by language."""
@@ -91,7 +92,7 @@ ORDER: dict[str, tuple[str, ...]] = {
     "memory": ("stream", "huge_pages", "chain_rows", "unroll", "stage", "columns", "prologues"),
     "cache": ("unroll", "stream", "chain_rows", "columns", "fast_math", "huge_pages", "stage"),
     "compute": ("fast_math", "chain_rows", "unroll", "stage", "reciprocal", "width", "columns"),
-    "overhead": ("unroll", "stage", "huge_pages", "columns", "library", "width", "fast_math"),
+    "overhead": ("graph", "unroll", "stage", "huge_pages", "columns", "library", "width"),
 }
 REASONS = {
     "stream": "writes need not pass through the caches",
@@ -104,6 +105,7 @@ REASONS = {
     "fast_math": "a shorter polynomial for exp",
     "prologues": "an operand made while it is packed needs no memory of its own",
     "chains": "what lies between products can stay in the cache",
+    "graph": "several kernels are launched as one graph",
     "chain_rows": "blocks of rows that fit the cache with what lies between",
     "algebra": "the order of arithmetic as written",
     "library": "the library's products",
@@ -154,7 +156,7 @@ def initial_plans(model: Model) -> list[Plan]:
     Products have decisions of their own, without effect where there are none. Of the loops', the
     two that most often gain are tried apart and together.
     """
-    plans = [Plan(), Plan(library=True), Plan(chains=False), Plan(prologues=True)]
+    plans = [Plan(), Plan(library=True), Plan(graph=True), Plan(chains=False), Plan(prologues=True)]
     loops = [Loops(stream=True), Loops(unroll=4), Loops(stream=True, unroll=4), Loops(width=8)]
     blocks = [Blocks(threads=256), Blocks(threads=32), Blocks(parts=32), Blocks(threads=1024)]
     tiles = [Tiles(warps=8), Tiles(row_points=1, map_block=2048), Tiles(dot_m=128, stages=4)]

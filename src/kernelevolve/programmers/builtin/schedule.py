@@ -72,6 +72,10 @@ class Tiles(Record):
     """Columns of it."""
     dot_k: Literal[16, 32, 64, 128] = 32
     """Terms of it that are multiplied at once."""
+    query_rows: Literal[0, 16, 32, 64, 128] = 0
+    """Rows of attention of a program; 0 fits the width of a head."""
+    key_block: Literal[0, 16, 32, 64, 128] = 0
+    """Keys that they attend to at once; 0 fits it too."""
     stages: Literal[1, 2, 3, 4, 5] = 3
     """Steps of a product for which operands are on their way at once."""
 
@@ -99,6 +103,8 @@ class Plan(Record):
     """Leave products to the library."""
     convolve: bool = False
     """Write convolutions, which are the library's otherwise."""
+    graph: bool = False
+    """Launch the kernels between two library calls together, on a GPU."""
     huge_pages: bool = True
     """Ask for large pages behind new outputs, so that touching them first costs less."""
     tune: Literal["", "-mprefer-vector-width=512", "-mprefer-vector-width=256"] = ""

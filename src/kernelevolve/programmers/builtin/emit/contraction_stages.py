@@ -100,6 +100,12 @@ def _read_by(region: Region) -> tuple[str, ...]:
     return tuple(a.buffer for a in accesses(region) if not a.written)
 
 
+def apart(stages: Sequence[Stage], count: int) -> bool:
+    """Tell whether the first `count` stages make nothing that later ones read."""
+    made = {a.buffer for s in stages[:count] for a in accesses(s) if a.written}
+    return not any(a.buffer in made for s in stages[count:] for a in accesses(s))
+
+
 def batch_of(contraction: Contraction) -> Size:
     """The product of the batch axes."""
     batch = Size.of(1)

@@ -269,7 +269,7 @@ class Printer:
         if call.fn == "cast":
             return _cast(values[0].text, values[0].dtype, dtype, vector), vector
         args = [self.vector(v) for v in values] if vector else [v.text for v in values]
-        fn = call.fn
+        fn = "less" if exact(call) else call.fn
         if fn in ("max", "min") and isinstance(call.args[0], Const):
             fn = f"hard{fn}"
         return _spell(fn, args, dtype, vector), vector
@@ -299,6 +299,27 @@ def literal(value: float | int | bool | str, dtype: DType) -> str:
     return f"({kind}){int(value) if isinstance(value, bool) else repr(value)}"
 
 
+def exact(call: Call) -> bool:
+    """Whether this subtracts a row's result from a product, or the other way round.
+
+    Fused into one operation, the product would not be rounded as where the row was reduced: the
+    largest of a row, less itself, would not be zero.
+    """
+    if call.fn != "sub" or call.dtype not in ("f32", "f64", "f16", "bf16"):
+        return False
+    one, other = map(_within_casts, call.args)
+    return any(
+        isinstance(a, Call) and a.fn == "mul" and isinstance(b, Ref)
+        for a, b in ((one, other), (other, one))
+    )
+
+
+def _within_casts(expr: Expr) -> Expr:
+    while isinstance(expr, Call) and expr.fn == "cast":
+        expr = expr.args[0]
+    return expr
+
+
 def _spell(fn: str, args: list[str], dtype: DType, vector: bool) -> str:
     if fn in INFIX:
         return f"{args[0]} {INFIX[fn]} {args[1]}"
@@ -311,6 +332,8 @@ def _spell(fn: str, args: list[str], dtype: DType, vector: bool) -> str:
     kind = VECTOR[dtype] if vector else STORAGE[dtype]
     if fn == "rsqrt":
         return f"k<{kind}>(1.0) / vsqrt({args[0]})"
+    if fn == "less":
+        return f"less({args[0]}, {args[1]})"
     if fn in ("mod", "hardmax", "hardmin"):
         return f"v{fn}({args[0]}, {args[1]})"
     name = fn if fn in COMPARE else FUNCTION[fn]

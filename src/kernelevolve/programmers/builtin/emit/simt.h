@@ -34,6 +34,12 @@ template <class F> struct Narrow<bf16_t, F> { static IN bf16_t of(F v) { return 
 #endif
 template <class T, class F> IN T narrow(F v) { return Narrow<T, F>::of(v); }
 template <class T> IN T k(double v) { return (T)v; }
+#ifdef SIMT_EMULATED
+template <class T> IN T less(T a, T b) { return a - b; }
+#else
+IN float less(float a, float b) { return __fsub_rn(a, b); }
+IN double less(double a, double b) { return __dsub_rn(a, b); }
+#endif
 template <class T> IN T sel(bool m, T a, T b) { return m ? a : b; }
 template <class T> IN bool lt(T a, T b) { return a < b; }
 template <class T> IN bool le(T a, T b) { return a <= b; }

@@ -12,6 +12,8 @@ from kernelevolve.programmers.builtin.emit.kernel import (
     segments,
 )
 from kernelevolve.programmers.builtin.emit.module import Backend, allocated, python
+from kernelevolve.programmers.builtin.emit.replayed import graphed, together
+from kernelevolve.programmers.builtin.emit.replayed import loaded as replayed
 from kernelevolve.programmers.builtin.emit.simt import MOST_BLOCKS, Kernel, emit, prelude
 from kernelevolve.programmers.builtin.emit.simt_product import emit_product, product_prelude
 from kernelevolve.programmers.builtin.emit.steps import Step, writes
@@ -46,7 +48,8 @@ def cuda_backend(setting: Setting, parts: Sequence[Segment | Opaque]) -> Backend
     load = "from kernelevolve.runtime import cuda\n" + "".join(
         f"{_loaded(n)} = cuda.load('kernel.cu', {n!r}, flags={list(FLAGS)!r})\n" for n in names
     )
-    return Backend(load, _launches)
+    several = [p for p in parts if isinstance(p, Segment) and graphed(setting, len(p.steps))]
+    return Backend(load + replayed(several), _launches)
 
 
 def _loaded(name: str) -> str:
@@ -73,8 +76,10 @@ def _kernels(setting: Setting, segment: Segment) -> list[Kernel]:
 
 def _launches(setting: Setting, segment: Segment) -> list[str]:
     """Room for what the segment writes, and a launch for each of its regions."""
+    near = segment.pointers[0]
     written = list(dict.fromkeys(b for s in segment.steps for b in writes(s)))
-    lines = [allocated(setting, name, near=segment.pointers[0]) for name in written]
+    rooms = [allocated(setting, b, near=near) for b in written if b not in segment.internal]
+    lines = [allocated(setting, b, near=near) for b in written if b in segment.internal]
     for step, kernel in zip(segment.steps, _kernels(setting, segment), strict=True):
         assert isinstance(step, MapReduce | Scan | Contraction)
         blocks = f"-(-({python(kernel.points)}) // {kernel.each})"
@@ -85,4 +90,6 @@ def _launches(setting: Setting, segment: Segment) -> list[str]:
             longest = ", ".join(f"{b}.numel()" for b in arguments_of(step))
             called = f"({called} if max({longest}) < {NARROW} else {_loaded(wide)})"
         lines.append(f"{called}[{grid}, {kernel.block}]({given})")
-    return lines
+    if graphed(setting, len(segment.steps)):
+        return together(setting, segment, rooms, lines)
+    return [*rooms, *lines]

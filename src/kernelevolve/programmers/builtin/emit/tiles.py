@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isfinite
 
-from kernelevolve.programmers.builtin.emit.expr import ARITHMETIC, Printer, Val
+from kernelevolve.programmers.builtin.emit.expr import ARITHMETIC, Printer, Val, exact
 from kernelevolve.programmers.builtin.ir import (
     Axis,
     Call,
@@ -40,7 +40,7 @@ FUNCTION = {
     "abs": "tl.abs", "min": "least_", "max": "most_", "exp": "tl.exp", "exp2": "tl.exp2",
     "expm1": "expm1_", "log": "tl.log", "log2": "tl.log2", "log1p": "log1p_", "sqrt": "tl.sqrt",
     "rsqrt": "tl.rsqrt", "tanh": "tanh_", "sigmoid": "sigmoid_", "erf": "tl.erf", "sin": "tl.sin",
-    "cos": "tl.cos", "floor": "tl.floor", "ceil": "tl.ceil", "round": "rounded_",
+    "cos": "tl.cos", "less": "less_", "floor": "tl.floor", "ceil": "tl.ceil", "round": "rounded_",
     "trunc": "truncated_", "pow": "power_", "sign": "signed_", "where": "tl.where",
 }  # fmt: skip
 INTEGERS = frozenset({"i64", "i32", "i16", "i8", "u8"})
@@ -200,7 +200,7 @@ class TilePrinter(Printer):
         first = 1 if call.fn == "where" else 0
         if all(isinstance(a, Const) for a in call.args[first:]):
             args[first] = f"tl.full([], {args[first]}, {KIND[values[first].dtype]})"
-        return spelled(call.fn, args, dtype)
+        return spelled("less" if exact(call) else call.fn, args, dtype)
 
 
 def spelled(fn: str, args: Sequence[str], dtype: DType) -> str:

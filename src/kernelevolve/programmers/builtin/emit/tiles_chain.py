@@ -20,6 +20,7 @@ from kernelevolve.programmers.builtin.emit.tiles_launch import Launch, indented
 from kernelevolve.programmers.builtin.emit.tiles_pieces import emit_pieces, scaled
 from kernelevolve.programmers.builtin.emit.tiles_product import fitting, operand_of
 from kernelevolve.programmers.builtin.emit.tiles_reduce import FIRST, folded, identity
+from kernelevolve.programmers.builtin.emit.tiles_softmax import softmax
 from kernelevolve.programmers.builtin.ir import (
     Axis,
     Contraction,
@@ -46,7 +47,7 @@ def emit_chain(
     assert isinstance(first, Contraction)
     second = rest[1] if len(rest) > 1 else None
     if algebra and isinstance(rest[0], MapReduce) and isinstance(second, Contraction):
-        between = scaled(rest[0], _read(second))
+        between = scaled(rest[0], _read(second)) or softmax(first, rest[0], _read(second))
         if between is not None and _fits(made, [second, *rest[2:]]):
             emit_pieces(made, first, between, second, last=len(rest) == 2)
             _others(made, rest[2:])

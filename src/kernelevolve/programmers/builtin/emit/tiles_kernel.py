@@ -43,6 +43,10 @@ class ChainKernel:
     """What names of this part of the kernel end in."""
     wide: list[str] = field(default_factory=list)
     """The blocks that hold whole rows."""
+    blocks: str = ""
+    """The statement that decides how many rows a program has, where they are no chain's."""
+    backward: bool = False
+    """Later rows take longer, so they begin."""
 
     @property
     def first(self) -> Contraction:
@@ -54,11 +58,12 @@ class ChainKernel:
     def launch(self, buffers: Sequence[str], symbols: Sequence[str]) -> Launch:
         m, batch = self.first.m, points(self.first.batch)
         rows = text_of(m.size)
+        first = "tl.program_id(0) % down"
         head = [
             f"down = (({rows}) + M_BLOCK - 1) // M_BLOCK",
             "batch = (tl.program_id(0) // down).to(INDEX)",
-            "m_at = (tl.program_id(0) % down).to(INDEX) * M_BLOCK + tl.arange(0, M_BLOCK)",
-            "m_at = m_at[:, None]",
+            f"m_first = ({f'down - 1 - {first}' if self.backward else first}).to(INDEX) * M_BLOCK",
+            "m_at = (m_first + tl.arange(0, M_BLOCK))[:, None]",
             f"m_in = m_at < ({rows})",
             f"row = batch * ({rows}) + m_at",
         ]
@@ -73,7 +78,7 @@ class ChainKernel:
                 extents += [a.size for a in stage.outer[1:]]
         sizes = compiled_in(symbols, found, extents)
         sides = ", ".join([str(fitting(self.tiles.dot_m, m)), str(self.tiles.warps), *self.wide])
-        before = [*self.before, f"m_block, warps = chain_block_({sides})"]
+        before = [*self.before, self.blocks or f"m_block, warps = chain_block_({sides})"]
         decided = {
             "INDEX": "index",
             "M_BLOCK": "m_block",
@@ -133,21 +138,33 @@ class ChainKernel:
         self.decided[name] = name.lower()
         return name
 
-    def results(self, c: Contraction, last: bool, acc: str = "") -> None:
-        """What a product stores, as blocks and, where others need it, in memory."""
+    def results(self, c: Contraction, last: bool, acc: str = "", *, rounded: bool = True) -> None:
+        """What a product stores, as blocks and, where others need it, in memory.
+
+        Blocks are `rounded` as memory is, unless no product takes them as they are.
+        """
         self.printer.bind("acc", acc or f"acc{self.after}", False, "f32")
         number = self.printer.runs[-1].name
         for store in c.stores:
-            self.result(store, ("m_at", number), ("m_in", self.printer.masks[c.n.name]), last)
+            masks = ("m_in", self.printer.masks.get(c.n.name, ""))
+            self.result(store, ("m_at", number), masks, last, rounded)
 
-    def result(self, store: Store, blocks: Sequence[str], masks: Sequence[str], last: bool) -> None:
+    def result(
+        self,
+        store: Store,
+        blocks: Sequence[str],
+        masks: Sequence[str],
+        last: bool,
+        rounded: bool = True,
+    ) -> None:
         """What a stage stores, likewise."""
         printer = self.printer
         if last or store.buffer not in self.chain.local:
-            printer.write(store, blocks, masks)
+            printer.write(store, blocks, [m for m in masks if m])
         if not last:
             value = printer.convert(printer.value(store.value), ARITHMETIC[store.dtype])
-            printer.line(f"{store.buffer}_own = tl.cast({value.text}, {KIND[store.dtype]})")
+            kind = KIND[store.dtype if rounded else ARITHMETIC[store.dtype]]
+            printer.line(f"{store.buffer}_own = tl.cast({value.text}, {kind})")
             printer.held[store.buffer] = f"{store.buffer}_own"
 
     def left(self, c: Contraction) -> str:
@@ -155,9 +172,9 @@ class ChainKernel:
         number, mask = f"k_own{self.after}[None, :]", f"k_in_a{self.after}"
         return operand_block(self.printer, c.a, (c.k,), number, mask, operand_of(c))
 
-    def right(self, c: Contraction) -> str:
-        """A block of the right one."""
-        number, mask = f"k_own{self.after}[:, None]", f"k_in_b{self.after}"
+    def right(self, c: Contraction, whole: bool = False) -> str:
+        """A block of the right one; `whole` where all of its terms are there."""
+        number, mask = f"k_own{self.after}[:, None]", "" if whole else f"k_in_b{self.after}"
         return operand_block(self.printer, c.b, (c.k,), number, mask, operand_of(c))
 
     def multiplied(self, left: str, right: str, more: bool = False) -> str:

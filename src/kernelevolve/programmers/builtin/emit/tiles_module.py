@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from kernelevolve.programmers.builtin.emit.contraction_stages import chainable
+from kernelevolve.programmers.builtin.emit.contraction_stages import Stage, apart, chainable
 from kernelevolve.programmers.builtin.emit.kernel import Segment, Setting, arguments_of, segments
 from kernelevolve.programmers.builtin.emit.module import Backend, allocated
+from kernelevolve.programmers.builtin.emit.replayed import graphed, loaded, together
 from kernelevolve.programmers.builtin.emit.steps import Chained, Step, reads, writes
 from kernelevolve.programmers.builtin.emit.tiles_chain import emit_chain
 from kernelevolve.programmers.builtin.emit.tiles_fused import Fused, fused
@@ -40,7 +41,8 @@ def triton_source(setting: Setting, parts: Sequence[Segment | Opaque]) -> str:
 
 def triton_backend(setting: Setting, parts: Sequence[Segment | Opaque]) -> Backend:
     """The kernels as statements of the module."""
-    return Backend(triton_source(setting, parts), _launches)
+    several = [p for p in parts if isinstance(p, Segment) and graphed(setting, _count(setting, p))]
+    return Backend(f"{triton_source(setting, parts)}\n{loaded(several)}", _launches)
 
 
 def _steps(setting: Setting, segment: Segment) -> list[Step | Fused]:
@@ -73,18 +75,25 @@ def _kernels(setting: Setting, step: Step | Fused, near: str) -> list[Launch]:
 def _chained(setting: Setting, chain: Chained, near: str) -> list[Launch]:
     """One kernel for a chain, without what can only come before it; else one for each stage."""
     symbols, plan = list(setting.symbols), setting.plan
+    for count in range(1, len(chain.stages)):
+        if apart(chain.stages, count):
+            return [
+                launch
+                for stages in (chain.stages[:count], chain.stages[count:])
+                for launch in _part(setting, chain, stages, near)
+            ]
     buffers = [b for b in (*reads(chain), *writes(chain)) if b not in chain.local]
     whole = emit_chain(chain, buffers, symbols, plan.tiles, plan.algebra)
     if whole is not None:
         return [whole]
     first, *rest = chain.stages
-    made = _kernels(setting, first, near)
     own = [b for b in writes(first) if b in chain.local]
+    made = _kernels(setting, first, near)
     room = [allocated(setting, b, near=near) for b in own]
     made[0] = replace(made[0], before=(*room, *made[0].before))
     left = tuple(b for b in chain.local if b not in own)
     if isinstance(first, MapReduce) and chainable(rest):
-        return made + _chained(setting, replace(chain, stages=tuple(rest), local=left), near)
+        return made + _part(setting, replace(chain, local=left), rest, near)
     for stage in rest:
         launches = _kernels(setting, stage, near)
         room = [allocated(setting, b, near=near) for b in writes(stage) if b in left]
@@ -93,8 +102,22 @@ def _chained(setting: Setting, chain: Chained, near: str) -> list[Launch]:
     return made
 
 
+def _part(setting: Setting, chain: Chained, stages: Sequence[Stage], near: str) -> list[Launch]:
+    """The kernels of some stages of a chain."""
+    if len(stages) == 1:
+        return _kernels(setting, stages[0], near)
+    first = next(s for s in stages if isinstance(s, Contraction))
+    part = replace(chain, name=f"chain_{first.name}", stages=tuple(stages))
+    return _chained(setting, part, near)
+
+
 def _writes(step: Step | Fused) -> tuple[str, ...]:
     return step.writes if isinstance(step, Fused) else writes(step)
+
+
+def _count(setting: Setting, segment: Segment) -> int:
+    """Its kernels."""
+    return sum(len(_emitted(setting, step)) for step in _steps(setting, segment))
 
 
 def _launches(setting: Setting, segment: Segment) -> list[str]:
@@ -102,7 +125,8 @@ def _launches(setting: Setting, segment: Segment) -> list[str]:
     near = segment.pointers[0]
     steps = _steps(setting, segment)
     written = list(dict.fromkeys(b for s in steps for b in _writes(s)))
-    lines = [allocated(setting, name, near=near) for name in written]
+    rooms = [allocated(setting, b, near=near) for b in written if b not in segment.internal]
+    lines = [allocated(setting, b, near=near) for b in written if b in segment.internal]
     every = dict.fromkeys([*segment.pointers, *written])
     longest = ", ".join(f"{name}.numel()" for name in every)
     wide = f"max({longest})" if len(every) > 1 else longest
@@ -111,4 +135,6 @@ def _launches(setting: Setting, segment: Segment) -> list[str]:
         for launch in _emitted(setting, step, near):
             lines += launch.before
             lines.append(f"{launch.name}[{launch.grid}]({', '.join(launch.given)})")
-    return lines
+    if graphed(setting, _count(setting, segment)):
+        return together(setting, segment, rooms, lines)
+    return [*rooms, *lines]

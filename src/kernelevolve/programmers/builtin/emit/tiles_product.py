@@ -133,22 +133,27 @@ def operand_of(c: Contraction) -> DType:
 def operand_block(
     printer: TilePrinter, expr: Expr, terms: Sequence[Axis], at: str, mask: str, to: DType
 ) -> str:
-    """A block of an operand, zero outside of it, in the type that products take."""
-    printer.begin(Run(at, tuple(terms), f"_{mask}"), mask)
+    """A block of an operand, zero outside of it, in the type that products take.
+
+    No term is outside where there is no `mask`.
+    """
+    printer.begin(Run(at, tuple(terms), f"_{mask or 'whole'}"), mask)
     if isinstance(expr, Load) and expr.dtype == to:
         name, text = printer.fresh(), printer.raw(expr)
-        held = expr.buffer in printer.held
+        held = mask and expr.buffer in printer.held
         printer.line(f"{name} = tl.where({mask}, {text}, 0.0)" if held else f"{name} = {text}")
     else:
         value = printer.convert(printer.value(expr), ARITHMETIC[to])
         every = printer.mask(axes_of(expr) | {a.name for a in terms})
         name = printer.fresh()
-        printer.line(f"{name} = tl.cast(tl.where({every}, {value.text}, 0.0), {KIND[to]})")
+        inside = f"tl.where({every}, {value.text}, 0.0)" if every else value.text
+        printer.line(f"{name} = tl.cast({inside}, {KIND[to]})")
     lines = printer.close()
     printer.scopes[-1].lines += lines
     printer.runs.pop()
     for axis in terms:
-        del printer.text_of[axis.name], printer.masks[axis.name]
+        del printer.text_of[axis.name]
+        printer.masks.pop(axis.name, None)
     return name
 
 

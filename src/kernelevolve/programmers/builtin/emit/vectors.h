@@ -208,3 +208,8 @@ template <class T> inline void large_pages(T* p, int64_t n) {  // a hint: 2 MiB 
   const usize page = 1 << 21, from = ((usize)p + page - 1) / page * page, to = (usize)(p + n) / page * page;
   if (to > from + page) madvise((void*)from, to - from, 14);
 }
+#if defined(__has_builtin) && __has_builtin(__builtin_assoc_barrier)
+template <class V> IN V less(V a, V b) { return __builtin_assoc_barrier(a) - __builtin_assoc_barrier(b); }
+#else
+template <class V> IN V less(V a, V b) { volatile V x = a, y = b; return x - y; }
+#endif
