@@ -12,7 +12,7 @@ from kernelevolve.programmers.builtin.regions import HEAVY
 from kernelevolve.programmers.builtin.rewrite import again, roots
 
 SYMBOL = re.compile(r"\bs\d+\b")
-LABOUR = frozenset({"input", "reduce", "scan", "contract", "opaque"})
+LABOUR = frozenset({"input", "reduce", "scan", "search", "contract", "opaque"})
 
 
 @dataclass

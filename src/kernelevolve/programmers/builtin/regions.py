@@ -104,7 +104,7 @@ def cuttable(program: Program) -> list[int]:
 
 
 def _worth_memory(node: Node) -> bool:
-    return node.op in ("map", "reduce", "contract") and len(node.shape) > 0
+    return node.op in ("map", "reduce", "search", "contract") and len(node.shape) > 0
 
 
 def _attempt(results: Sequence[Node], attempt: Attempt) -> Attempt:
@@ -132,7 +132,7 @@ def _cut_shared(attempt: Attempt) -> None:
     """
     for node in topological(list(attempt.regions)):
         users = attempt.used_by.get(node, set())
-        expensive = node.op in ("reduce", "contract") or (
+        expensive = node.op in ("reduce", "search", "contract") or (
             node.op == "map" and node.attr[0] in HEAVY
         )
         if len(users) > 1 and expensive and node not in attempt.memory:

@@ -7,7 +7,7 @@ from typing import Any
 
 from kernelevolve.programmers.builtin.ir import Size
 from kernelevolve.programmers.builtin.prims import FLOATS, Builder, Node, numel
-from kernelevolve.programmers.builtin.rules import NoRule, Rule, tensor
+from kernelevolve.programmers.builtin.rules import NoRule, Rule, promoted, tensor
 from kernelevolve.programmers.builtin.unify import Type
 
 RULES: dict[str, Rule] = {}
@@ -257,6 +257,31 @@ def _index(b: Builder, t: Type, x: Node, indices: Sequence[Node | None]) -> Node
         else:
             where.append(("axis", d if d < first else d - len(used) + rank))
     return b.node("lookup", nodes, t.shape, x.dtype, tuple(where))
+
+
+@rule("searchsorted")
+def _searchsorted(
+    b: Builder,
+    t: Type,
+    table: Node,
+    values: Any,
+    *,
+    out_int32: bool = False,
+    right: bool = False,
+    side: str | None = None,
+    sorter: Node | None = None,
+) -> Node:
+    dtype = promoted(table, values)
+    if sorter is not None or dtype == "bool":
+        raise NoRule("a table that is not in order itself, or of truth values")
+    if table.shape[-1].is_const(0):
+        return b.expand(b.const(0, t.dtype), t.shape)
+    value = b.expand(tensor(b, values, dtype), t.shape)
+    attr = (right or side == "right",)
+    return b.cast(b.node("search", [b.cast(table, dtype), value], t.shape, "i64", attr), t.dtype)
+
+
+RULES["bucketize"] = lambda b, t, x, table, **how: _searchsorted(b, t, table, x, **how)
 
 
 @rule("flip")

@@ -83,6 +83,47 @@ IN int64_t quotient(int64_t x, int64_t n) {
   return ((x | n) >> 32) ? x / n : (int64_t)((unsigned)x / (unsigned)n);
 }
 
+// How many of n ascending elements a value goes past, by the probes that torch makes.
+template <bool RIGHT, class T> IN bool past(T border, T v) { return RIGHT ? !(border > v) : !(border >= v); }
+template <bool RIGHT, class N, class T, class S> IN N find_below(const T *p, int64_t stride, N low, N n, S v) {
+  while (n > 0) {
+    const N half = n >> 1;
+    const bool go = past<RIGHT>(widen(p[(low + half) * stride]), v);
+    low = go ? low + half + 1 : low;
+    n = (n - go) >> 1;
+  }
+  return low;
+}
+template <bool RIGHT, class T, class S> IN int64_t find(const T *p, int64_t stride, int64_t n, S v) {
+  return n >> 31 ? find_below<RIGHT, int64_t>(p, stride, 0, n, v) : find_below<RIGHT, int>(p, stride, 0, (int)n, v);
+}
+
+// The first LEVELS probes of a search may meet so many elements; node n is followed by 2n or 2n + 1.
+template <int LEVELS, class T, class E> IN void plant(E *tree, const T *p, int64_t stride, int64_t n) {
+  for (int node = threadIdx.x + 1; node < 1 << LEVELS; node += blockDim.x) {
+    int64_t low = 0, left = n;
+    for (int level = 30 - __clz(node); level >= 0; level--) {
+      const int go = node >> level & 1;
+      low += go ? (left >> 1) + 1 : 0;
+      left = (left - go) >> 1;
+    }
+    if (left > 0) tree[node] = widen(p[(low + (left >> 1)) * stride]);
+  }
+}
+template <bool RIGHT, int LEVELS, class N, class T, class S> IN N find_down(const S *tree, const T *p, int64_t stride, N n, S v) {
+  N low = 0;
+  for (int node = 1; n > 0 && node < 1 << LEVELS;) {
+    const bool go = past<RIGHT>(tree[node], v);
+    low += go ? (n >> 1) + 1 : 0;
+    n = (n - go) >> 1;
+    node = node * 2 + go;
+  }
+  return find_below<RIGHT, N>(p, stride, low, n, v);
+}
+template <bool RIGHT, int LEVELS, class T, class S> IN int64_t find_planted(const S *tree, const T *p, int64_t stride, int64_t n, S v) {
+  return n >> 31 ? find_down<RIGHT, LEVELS, int64_t>(tree, p, stride, n, v) : find_down<RIGHT, LEVELS, int>(tree, p, stride, (int)n, v);
+}
+
 struct Plus { template <class T> static IN T of(T a, T b) { return a + b; } };
 struct Times { template <class T> static IN T of(T a, T b) { return a * b; } };
 struct Most { template <class T> static IN T of(T a, T b) { return vmax(a, b); } };

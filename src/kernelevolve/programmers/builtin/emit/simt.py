@@ -13,9 +13,11 @@ from dataclasses import dataclass
 from importlib.resources import files
 from math import prod
 
+from kernelevolve.programmers.builtin.emit import simt_search
 from kernelevolve.programmers.builtin.emit.expr import ARITHMETIC, STORAGE, Printer, Val
 from kernelevolve.programmers.builtin.emit.mapreduce import column_axis
 from kernelevolve.programmers.builtin.emit.scan import START
+from kernelevolve.programmers.builtin.emit.simt_search import Trees
 from kernelevolve.programmers.builtin.emit.sweeps import values
 from kernelevolve.programmers.builtin.ir import (
     Axis,
@@ -30,6 +32,7 @@ from kernelevolve.programmers.builtin.ir import (
     Size,
     Store,
     axes_of,
+    table_of,
     walk,
 )
 from kernelevolve.programmers.builtin.prims import numel
@@ -42,7 +45,6 @@ CHUNK = 64
 MOST_KEPT = 64
 """Registers of a thread for values that several passes need."""
 MOST_BLOCKS = 1 << 20
-"""Of a grid; where there are more points than that, blocks take several."""
 FOLD = {"sum": "Plus", "prod": "Times", "max": "Most", "min": "Least"}
 RUNNING = {"sum": "carry + {}", "prod": "carry * {}", "max": "vmax({}, carry)"}
 FARTHEST = "0x7fffffffffffffffll"
@@ -60,6 +62,10 @@ class Kernel:
     """Points of a block."""
     block: tuple[int, int]
     """Threads in x and y."""
+    shared: int = 0
+    """Bytes of shared memory that the launch asks for."""
+    most: int = MOST_BLOCKS
+    """Blocks of the grid; where there are more points, blocks take several."""
 
 
 def prelude(dtypes: frozenset[DType], fast_math: bool) -> str:
@@ -75,7 +81,7 @@ def emit(region: MapReduce | Scan, parameters: Sequence[str], blocks: Blocks) ->
     if isinstance(region, Scan):
         return _scan(region, parameters)
     if not any(p.reductions for p in region.passes):
-        return _map(region, parameters)
+        return _map(region, parameters, blocks)
     lane = column_axis(region)
     if lane is not None:
         return _Shared(region, parameters, lane, 1, blocks.parts).kernel()
@@ -119,9 +125,13 @@ def decoded(number: str, axes: Sequence[Axis]) -> list[str]:
     return lines
 
 
-def _map(region: MapReduce, parameters: Sequence[str]) -> Kernel:
+def _map(region: MapReduce, parameters: Sequence[str], blocks: Blocks) -> Kernel:
     lines: list[str] = []
-    printer = Printer(None)
+    printer = Trees(region, blocks.tree)
+    threads, most = MAP_THREADS, MOST_BLOCKS
+    planted = printer.planted()
+    if planted:
+        threads, most = simt_search.THREADS, printer.most_blocks
     for p in region.passes:
         axes = (*region.outer, *p.axes)
         printer.open(*(a.name for a in axes))
@@ -136,14 +146,15 @@ def _map(region: MapReduce, parameters: Sequence[str]) -> Kernel:
             "}",
         ]
     head = [
-        f"const int64_t from = blockIdx.x * (int64_t){MAP_THREADS} + threadIdx.x;",
-        f"const int64_t step = gridDim.x * (int64_t){MAP_THREADS};",
+        f"const int64_t from = blockIdx.x * (int64_t){threads} + threadIdx.x;",
+        f"const int64_t step = gridDim.x * (int64_t){threads};",
+        *planted,
         *printer.scopes[0].lines,
     ]
     every = [numel(tuple(a.size for a in (*region.outer, *p.axes))) for p in region.passes]
-    text = f"{signature(region.name, parameters, MAP_THREADS)}\n{_indented([*head, *lines])}\n}}\n"
+    text = f"{signature(region.name, parameters, threads)}\n{_indented([*head, *lines])}\n}}\n"
     points = max(every, key=lambda size: max(size.values))
-    return Kernel(region.name, text, points, MAP_THREADS, (MAP_THREADS, 1))
+    return Kernel(region.name, text, points, threads, (threads, 1), printer.shared, most)
 
 
 def _scan(region: Scan, parameters: Sequence[str]) -> Kernel:
@@ -251,6 +262,8 @@ class _Shared:
             if p.axes != axes:
                 continue
             mine = [e for e in _inside(p) if axes_of(e) & names and e.dtype != "bool"]
+            tables = {table_of(e) for e in mine}
+            mine = [e for e in mine if e not in tables]
             shared = [e for e in mine if e in seen and isinstance(e, Load | Call)]
             below = {c for e in shared if isinstance(e, Call) for a in e.args for c in walk(a)}
             for expr in shared:

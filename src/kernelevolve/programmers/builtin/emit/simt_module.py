@@ -12,7 +12,7 @@ from kernelevolve.programmers.builtin.emit.kernel import (
     segments,
 )
 from kernelevolve.programmers.builtin.emit.module import Backend, allocated, python
-from kernelevolve.programmers.builtin.emit.simt import MOST_BLOCKS, Kernel, emit, prelude
+from kernelevolve.programmers.builtin.emit.simt import Kernel, emit, prelude
 from kernelevolve.programmers.builtin.emit.simt_product import emit_product, product_prelude
 from kernelevolve.programmers.builtin.emit.steps import writes
 from kernelevolve.programmers.builtin.ir import Contraction, MapReduce, Opaque, Scan
@@ -70,7 +70,8 @@ def _launches(setting: Setting, segment: Segment) -> list[str]:
     for step, kernel in zip(segment.steps, _kernels(setting, segment), strict=True):
         assert isinstance(step, MapReduce | Scan | Contraction)
         blocks = f"-(-({python(kernel.points)}) // {kernel.each})"
-        grid = f"max(1, min({blocks}, {MOST_BLOCKS}))"
+        grid = f"max(1, min({blocks}, {kernel.most}))"
         given = ", ".join([*arguments_of(step), *setting.symbols])
-        lines.append(f"{_loaded(kernel.name)}[{grid}, {kernel.block}]({given})")
+        shared = f", {kernel.shared}" if kernel.shared else ""
+        lines.append(f"{_loaded(kernel.name)}[{grid}, {kernel.block}{shared}]({given})")
     return lines
