@@ -41,6 +41,23 @@ def get_inputs(n, m, k):
     return [x, torch.randint(-9, 3 * k + 9, (n, m)), table.sort().values, edges, table[:0]]
 def get_init_inputs(k): return [k]
 """
+LOOKUPS = """
+class Model(nn.Module):
+    def __init__(self, n, m):
+        super().__init__()
+        self.table = nn.Embedding(n, m)
+
+    def forward(self, x, i, j):
+        return (self.table(i % self.table.weight.shape[0]).sum(1), x[j - 3] * 2, torch.take(x, i),
+                x.gather(1, (i // 2) % x.shape[1]), torch.div(i, 3, rounding_mode="trunc"),
+                torch.isin(j, i[0]), (i.int() % 7).short(), torch.index_select(x, 1, j % 2),
+                torch.take_along_dim(x, i[:1] % 2, 0), x[:, i[0] % 2].exp())
+
+def get_inputs(n, m):
+    x, j = torch.randn(n, m), torch.randint(0, n + 3, (n,))
+    return [x, torch.randint(-9, n, (n, m)).clamp(-n * m), j]
+def get_init_inputs(n, m): return [n, m]
+"""
 MATRICES = [{"n": 4, "m": 40, "k": 16}, {"n": 7, "m": 23, "k": 100}]
 ODD = [{"n": 3, "m": 19, "k": 1}, {"n": 2, "m": 5, "k": 257}, {"n": 5, "m": 7, "k": 0}]
 
@@ -64,3 +81,9 @@ def test_tables_of_every_kind(check, language, plan):
     assert "searchsorted" not in made.message and "bucketize" not in made.message
     planted = made.files.get("kernel.cu", "").count("  plant<")
     assert (planted > 3) == bool(plan.blocks.tree)
+
+
+@pytest.mark.slow
+def test_places_may_be_computed_and_count_from_the_end(check):
+    seen = [{"n": 9, "m": 5}, {"n": 12, "m": 6}]
+    assert not check(LOOKUPS, seen, [{"n": 31, "m": 4}, {"n": 5, "m": 17}]).message

@@ -27,6 +27,7 @@ from .test_builtin import (
     SOFTMAX,
     UNSEEN,
 )
+from .test_counted import EVENTS, JAGGED, MORE_EVENTS
 from .test_search import EVERY, MATRICES, ODD
 
 pytestmark = pytest.mark.needs_gxx
@@ -42,6 +43,7 @@ TASKS = {
                 [{"b": 3, "n": 5, "d": 9, "k": 7}], None),
     "half": (HALF, SEEN, UNSEEN, None),
     "search": (EVERY, MATRICES, ODD, None),
+    "jagged": (JAGGED, EVENTS, MORE_EVENTS, None),
 }  # fmt: skip
 
 

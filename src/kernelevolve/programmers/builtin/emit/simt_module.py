@@ -12,7 +12,8 @@ from kernelevolve.programmers.builtin.emit.kernel import (
     segments,
 )
 from kernelevolve.programmers.builtin.emit.module import Backend, allocated, python
-from kernelevolve.programmers.builtin.emit.simt import Kernel, emit, prelude
+from kernelevolve.programmers.builtin.emit.simt import emit, prelude
+from kernelevolve.programmers.builtin.emit.simt_kernel import Kernel
 from kernelevolve.programmers.builtin.emit.simt_product import emit_product, product_prelude
 from kernelevolve.programmers.builtin.emit.steps import writes
 from kernelevolve.programmers.builtin.ir import Contraction, MapReduce, Opaque, Scan
@@ -67,11 +68,26 @@ def _launches(setting: Setting, segment: Segment) -> list[str]:
     """Room for what the segment writes, and a launch for each of its regions."""
     written = list(dict.fromkeys(b for s in segment.steps for b in writes(s)))
     lines = [allocated(setting, name, near=segment.pointers[0]) for name in written]
-    for step, kernel in zip(segment.steps, _kernels(setting, segment), strict=True):
+    kernels = _kernels(setting, segment)
+    lines += _states(kernels, segment.pointers[0])
+    for step, kernel in zip(segment.steps, kernels, strict=True):
         assert isinstance(step, MapReduce | Scan | Contraction)
         blocks = f"-(-({python(kernel.points)}) // {kernel.each})"
         grid = f"max(1, min({blocks}, {kernel.most}))"
         given = ", ".join([*arguments_of(step), *setting.symbols])
+        given += f", {_state(kernel)}" if kernel.state else ""
         shared = f", {kernel.shared}" if kernel.shared else ""
         lines.append(f"{_loaded(kernel.name)}[{grid}, {kernel.block}{shared}]({given})")
     return lines
+
+
+def _state(kernel: Kernel) -> str:
+    return f"state_{kernel.name}"
+
+
+def _states(kernels: Sequence[Kernel], near: str) -> list[str]:
+    """One statement that makes the zeros of all kernels that begin with some."""
+    names = "".join(f"{_state(k)}, " for k in kernels if k.state)
+    counts = [f"1 + {k.state} * {python(k.points)}" for k in kernels if k.state]
+    zeros = f"torch.zeros({' + '.join(counts)}, dtype=torch.int64, device={near}.device)"
+    return [f"{names}= {zeros}.split([{', '.join(counts)}])"] if names else []
