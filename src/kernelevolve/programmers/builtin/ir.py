@@ -155,8 +155,8 @@ class Call:
     comparison `lt le gt ge eq ne` (dtype bool), logic `and or not xor`, `where` (cond, a, b),
     `cast`, `find find_right` (value, first element of a table, its stride, its length): how many
     elements of an ascending table lie below the value, or not above it, by the probes that
-    `torch.searchsorted` makes. Expressions form a DAG and compare by identity: memoise on the
-    object.
+    `torch.searchsorted` makes; `find_sums`: the latter, in a table that ascends for sure.
+    Expressions form a DAG and compare by identity: memoise on the object.
     """
 
     dtype: DType
@@ -267,7 +267,8 @@ class Opaque:
 Region: TypeAlias = MapReduce | Contraction | Scan | Opaque
 
 
-FIND = frozenset({"find", "find_right"})
+FIND = {"find": False, "find_right": True, "find_sums": True}
+"""The searches, and whether elements that equal the value are counted."""
 
 
 def table_of(expr: Expr) -> Load | None:

@@ -32,7 +32,7 @@ class Node:
     | slice | x | dim, start, step |
     | reduce | x | kind, dims (removed) |
     | scan | x | kind, dim |
-    | search | ascending table [.., n], values [..] or any | right |
+    | search | ascending table [.., n], values [..] or any | function of `ir.Call` |
     | lookup | x, integer tensors | per dim of x: ("axis", output dim) or ("data", k, output dims) |
     | contract | a [.., m, k], b [.., k, n] | |
     | concat | tensors | dim |

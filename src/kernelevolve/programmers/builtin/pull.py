@@ -290,8 +290,7 @@ class Puller:
         terms = tuple(t for t in found.index.terms if t.axis != PROBE)
         first = replace(found, index=replace(found.index, terms=terms))
         lengths = tuple(_number(s) for s in (found.index.stride(PROBE), size))
-        fn = "find_right" if node.attr[0] else "find"
-        return Call("i64", fn, (self.pull(values, where), first, *lengths))
+        return Call("i64", node.attr[0], (self.pull(values, where), first, *lengths))
 
     def _contract(self, node: Node, where: Where) -> Expr:
         if not self.may_contract or (self.contract and self.contract[0] is not node):

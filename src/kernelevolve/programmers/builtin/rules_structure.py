@@ -245,7 +245,7 @@ def _repeat_interleave(b: Builder, t: Type, lengths: Node, *, output_size: Any =
     ends = b.node("scan", [b.cast(lengths, "i64")], lengths.shape, "i64", ("sum", 0))
     b.measure(t.shape[0], ends, LAST)
     numbers = b.node("iota", (), t.shape, "i64")
-    found = b.node("search", [ends, numbers], t.shape, "i64", (True,))
+    found = b.node("search", [ends, numbers], t.shape, "i64", ("find_sums",))
     b.repeats[found] = ends.inputs[0]
     return b.cast(found, t.dtype)
 
@@ -267,7 +267,7 @@ def _masked(b: Builder, t: Type, x: Node, mask: Node) -> Node:
         kept = b.map("mul", [kept, lengths], "i64")
     ends = b.node("scan", [kept], kept.shape, "i64", ("sum", 0))
     b.measure(t.shape[0], ends, LAST)
-    at = b.node("search", [ends, numbers], t.shape[:1], "i64", (True,))
+    at = b.node("search", [ends, numbers], t.shape[:1], "i64", ("find_sums",))
     if lengths is not None:
         gap = b.map("sub", [mask.inputs[1].inputs[0], ends], "i64")
         at = b.map("add", [b.node("lookup", [gap, at], at.shape, "i64", first), numbers], "i64")
@@ -323,7 +323,7 @@ def _searchsorted(
     if table.shape[-1].is_const(0):
         return b.expand(b.const(0, t.dtype), t.shape)
     value = b.expand(tensor(b, values, dtype), t.shape)
-    attr = (right or side == "right",)
+    attr = ("find_right" if right or side == "right" else "find",)
     return b.cast(b.node("search", [b.cast(table, dtype), value], t.shape, "i64", attr), t.dtype)
 
 

@@ -13,6 +13,7 @@ from itertools import count
 from typing import NamedTuple
 
 from kernelevolve.programmers.builtin.ir import (
+    FIND,
     Call,
     Const,
     DType,
@@ -257,12 +258,19 @@ class Printer:
         value = self.value(call.args[0])
         stride, length = (self.value(a).text for a in call.args[2:])
         apart = self._apart(table.index)
-        name = f"find<{str(call.fn == 'find_right').lower()}>"
+        name = f"find<{str(FIND[call.fn]).lower()}>"
         given = f"{table.buffer} + {self.offset(table.index)}"
+        if call.fn == "find_sums" and not apart and self._rises(call.args[0]):
+            lanes = self.lanes or "W"
+            return f"find_next({given}, {stride}, {length}, {value.text}, {lanes})", True
         if not value.vector and not apart:
             return f"{name}({given}, {stride}, {length}, {value.text})", False
         given = f"{given}, {apart or 'vi64{}'}, {stride}, {length}"
         return f"{name}({given}, {self.vector(value)}, {self.lanes or 'W'})", True
+
+    def _rises(self, expr: Expr) -> bool:
+        """Tell whether the lanes hold ascending numbers."""
+        return isinstance(expr, Position) and self._lane_stride(expr.index).constant == 1
 
     def _position(self, position: Position) -> tuple[str, bool]:
         stride = self._lane_stride(position.index)

@@ -17,6 +17,7 @@ from kernelevolve.programmers.builtin.emit.expr import (
     literal,
 )
 from kernelevolve.programmers.builtin.ir import (
+    FIND,
     Call,
     Const,
     Load,
@@ -93,7 +94,7 @@ class Trees(Printer):
         if tree is None:
             return super()._found(call, table)
         value = self.value(call.args[0]).text
-        name = f"find_planted<{str(call.fn == 'find_right').lower()}, {tree.levels}>"
+        name = f"find_planted<{str(FIND[call.fn]).lower()}, {tree.levels}>"
         return f"{name}({tree.name}, {self._lies(tree)}, {value})", False
 
 

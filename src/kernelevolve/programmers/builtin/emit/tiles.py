@@ -13,6 +13,7 @@ from math import isfinite
 
 from kernelevolve.programmers.builtin.emit.expr import ARITHMETIC, Printer, Val
 from kernelevolve.programmers.builtin.ir import (
+    FIND,
     Axis,
     Call,
     Const,
@@ -203,7 +204,7 @@ class TilePrinter(Printer):
         stride, length = (s.replace("/", "//") for s in sizes)
         given = f"{table.buffer}, {self.offset(table.index)}, {stride}, {length}"
         given += f", tl.cast({value.text}, {KIND[value.dtype]}), {self.mask(axes_of(call)) or True}"
-        return f"find_({given}, {call.fn == 'find_right'}, INDEX)"
+        return f"find_({given}, {FIND[call.fn]}, INDEX)"
 
     def _called(self, call: Call) -> str:
         values = [self.value(a) for a in call.args]

@@ -140,6 +140,15 @@ IN vi64 find(const T* p, vi64 from, int64_t stride, int64_t n, V v, int64_t lane
     }
   return ld(low);
 }
+// The same for ascending values in a table that ascends for sure.
+template <class T> IN vi64 find_next(const T* p, int64_t stride, int64_t n, vi64 v, int64_t lanes) {
+  int64_t at[W] = {}, low = find<true>(p, stride, n, v[0]);
+  for (int i = 0; i < lanes; i++) {
+    while (low < n && p[low * stride] <= v[i]) low++;
+    at[i] = low;
+  }
+  return ld(at);
+}
 IN vi64 iota() { vi64 v; for (int i = 0; i < W; i++) v[i] = i; return v; }
 IN vi32 first(int64_t n) { vi32 v; for (int i = 0; i < W; i++) v[i] = i; return v < splat<vi32>((int32_t)n); }
 
