@@ -58,8 +58,8 @@ def get_inputs(n, m):
     return [x, torch.randint(-9, n, (n, m)).clamp(-n * m), j]
 def get_init_inputs(n, m): return [n, m]
 """
-MATRICES = [{"n": 4, "m": 40, "k": 16}, {"n": 7, "m": 23, "k": 100}]
-ODD = [{"n": 3, "m": 19, "k": 1}, {"n": 2, "m": 5, "k": 257}, {"n": 5, "m": 7, "k": 0}]
+MATRICES = [{"n": 4, "m": 23, "k": 16}]
+ODD = [{"n": 2, "m": 5, "k": 257}, {"n": 5, "m": 7, "k": 0}]
 
 
 def test_a_search_and_what_surrounds_it_is_one_pass(check):

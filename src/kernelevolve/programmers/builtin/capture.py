@@ -129,7 +129,7 @@ def encode(value: Any) -> Any:
     """One argument of an operator as JSON."""
     if isinstance(value, torch.fx.Node):
         size = value.meta.get("val")
-        return extent(size) if isinstance(size, torch.SymInt) else {"ref": value.name}
+        return extent(size) if isinstance(size, int | torch.SymInt) else {"ref": value.name}
     if isinstance(value, torch.dtype):
         return {"dtype": DTYPES[value]}
     if isinstance(value, list | tuple):
