@@ -100,7 +100,8 @@ template <bool RIGHT, class T, class S> IN int64_t find(const T *p, int64_t stri
 
 // The first LEVELS probes of a search may meet so many elements; node n is followed by 2n or 2n + 1.
 template <int LEVELS, class T, class E> IN void plant(E *tree, const T *p, int64_t stride, int64_t n) {
-  for (int node = threadIdx.x + 1; node < 1 << LEVELS; node += blockDim.x) {
+  const int64_t whole = 1 << LEVELS, most = n < whole / 2 ? 2 * n : whole;
+  for (int node = threadIdx.x + 1; node < most; node += blockDim.x) {
     int64_t low = 0, left = n;
     for (int level = 30 - __clz(node); level >= 0; level--) {
       const int go = node >> level & 1;
