@@ -27,6 +27,8 @@ from .test_builtin import (
     SOFTMAX,
     UNSEEN,
 )
+from .test_counted import EVENTS, JAGGED, MORE_EVENTS
+from .test_search import EVERY, MATRICES, ODD
 
 pytestmark = pytest.mark.needs_gxx
 CUBES = [{"n": 4, "c": 8, "h": 64}, {"n": 2, "c": 5, "h": 24}]
@@ -40,6 +42,8 @@ TASKS = {
     "algebra": (ALGEBRA, [{"b": 4, "n": 6, "d": 32, "k": 64}, {"b": 2, "n": 4, "d": 16, "k": 40}],
                 [{"b": 3, "n": 5, "d": 9, "k": 7}], None),
     "half": (HALF, SEEN, UNSEEN, None),
+    "search": (EVERY, MATRICES, ODD, None),
+    "jagged": (JAGGED, EVENTS, MORE_EVENTS, None),
 }  # fmt: skip
 
 

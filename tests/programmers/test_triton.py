@@ -65,7 +65,7 @@ def test_kernels_are_right_at_sizes_that_were_never_seen(in_triton, name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize("name", [n for n in TASKS if n != "search"])
 def test_the_compiler_for_the_device_takes_all_of_it(for_device, name):
     body, seen, _, mode = TASKS[name]
     for kernel in for_device(body, seen, mode=mode):

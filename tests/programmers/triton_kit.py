@@ -57,6 +57,7 @@ def compile_all(asked: dict[str, Any]) -> Any:
         return run
 
     JITFunction.__getitem__ = launched  # type: ignore[method-assign]
+    torch.empty = torch.zeros  # what kernels that do not run would count is nothing
     for sizes in asked["workloads"]:
         init = call_with(task["get_init_inputs"], sizes) if "get_init_inputs" in task else []
         new = new_class(*init)

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 
-from kernelevolve.programmers.builtin.ir import Size
 from kernelevolve.programmers.builtin.prims import Builder, Node, Program, topological
 from kernelevolve.programmers.builtin.products import VIEWS
 from kernelevolve.programmers.builtin.regions import HEAVY
-from kernelevolve.programmers.builtin.rewrite import again, roots
+from kernelevolve.programmers.builtin.rewrite import again
 
-SYMBOL = re.compile(r"\bs\d+\b")
-LABOUR = frozenset({"input", "reduce", "scan", "contract", "opaque"})
+LABOUR = frozenset({"input", "reduce", "scan", "search", "contract", "opaque"})
 
 
 @dataclass
@@ -32,13 +29,9 @@ class Known:
         return self.memo[node]
 
     def _by_itself(self, node: Node) -> bool:
-        given: list[str | Size] = list(node.shape)
-        if node.op != "input":
-            given += [a for a in node.attr if isinstance(a, str | Size)]
-        elif node.attr[0] not in self.tensors:
+        if node.op == "input" and node.attr[0] not in self.tensors:
             return False
-        text = " ".join(g.expr if isinstance(g, Size) else g for g in given)
-        return self.sizes.issuperset(SYMBOL.findall(text))
+        return self.sizes >= node.symbols
 
 
 @dataclass(frozen=True)
@@ -59,13 +52,14 @@ def held_name(number: int) -> str:
 def split(program: Program, build: Builder, known: Known, lifted: frozenset[str]) -> Parts:
     """Take what is `known` out of `program`, and the `lifted` constants that no module has."""
     splitter = _Splitter(build, known, lifted)
-    for node in topological(roots(program)):
+    for node in topological(program.roots):
         if not known(node):
-            inputs = [splitter.read(x, node.op == "opaque") for x in node.inputs]
+            inputs = [splitter.read(x, node.op in ("opaque", "measure")) for x in node.inputs]
             splitter.made[node] = again(build, node, inputs)
     outputs = tuple(splitter.result(n) for n in program.outputs)
     mutations = tuple((b, splitter.read(n)) for b, n in program.mutations)
-    return Parts(Program(outputs, mutations), Program(tuple(splitter.held)))
+    measures = tuple(splitter.made[n] for n in program.measures)
+    return Parts(Program(outputs, mutations, measures), Program(tuple(splitter.held)))
 
 
 @dataclass

@@ -21,7 +21,14 @@ from io import BytesIO
 from typing import Any
 
 import torch
-from torch.export.graph_signature import ConstantArgument, InputKind, OutputKind
+from torch.export.graph_signature import (
+    ConstantArgument,
+    InputKind,
+    OutputKind,
+    TensorArgument,
+)
+
+from kernelevolve.programmers.builtin.capture_sizes import Unsupported, counts, extent, is_size
 
 DTYPES = {
     torch.float32: "f32", torch.float64: "f64", torch.bfloat16: "bf16", torch.float16: "f16",
@@ -59,10 +66,6 @@ class Model(nn.Module):
         pass
 """
 """What takes the place of the source that a live module does not have."""
-
-
-class Unsupported(Exception):
-    """The model does something that the captured form cannot say."""
 
 
 def decompositions() -> Any:
@@ -125,7 +128,8 @@ def decomposed(exported: Any) -> Any:
 def encode(value: Any) -> Any:
     """One argument of an operator as JSON."""
     if isinstance(value, torch.fx.Node):
-        return {"ref": value.name}
+        size = value.meta.get("val")
+        return extent(size) if isinstance(size, int | torch.SymInt) else {"ref": value.name}
     if isinstance(value, torch.dtype):
         return {"dtype": DTYPES[value]}
     if isinstance(value, list | tuple):
@@ -144,7 +148,7 @@ def tensor_type(value: Any) -> Any:
     if isinstance(value, torch.Tensor):
         if value.dtype not in DTYPES:
             raise Unsupported(f"dtype {value.dtype}")
-        return {"shape": [int(s) for s in value.shape], "dtype": DTYPES[value.dtype]}
+        return {"shape": [extent(s) for s in value.shape], "dtype": DTYPES[value.dtype]}
     if isinstance(value, list | tuple):
         return [tensor_type(v) for v in value]
     if value is None:
@@ -177,7 +181,7 @@ def graph_of_program(exported: Any, names: Sequence[str]) -> dict[str, Any]:
             if spec.kind is InputKind.CONSTANT_TENSOR:
                 entry["values"] = constant_values(program.constants[source])
             placeholders.append(entry)
-        elif node.op == "call_function":
+        elif node.op == "call_function" and not is_size(node):
             nodes.append(
                 {
                     "name": node.name,
@@ -192,6 +196,7 @@ def graph_of_program(exported: Any, names: Sequence[str]) -> dict[str, Any]:
     return {
         "placeholders": placeholders,
         "nodes": nodes,
+        "counts": counts(program.graph),
         **found,
         "structure": structure(program, slots),
     }
@@ -220,6 +225,8 @@ def results(signature: Any) -> dict[str, Any]:
         elif isinstance(spec.arg, ConstantArgument):
             found["slots"].append(f"plain{len(found['plain'])}")
             found["plain"].append(plain(spec.arg.value))
+        elif not isinstance(spec.arg, TensorArgument):
+            raise Unsupported("a returned number that data decide")
         else:
             found["slots"].append(f"result{len(found['outputs'])}")
             found["outputs"].append(spec.arg.name)
@@ -295,7 +302,7 @@ def one_more(module: Mapping[str, Any], sizes: Mapping[str, Any]) -> list[dict[s
     return [{**sizes, **{name: sizes[name] + 1 for name in names}} for names in wanted]
 
 
-def extent(sizes: Mapping[str, Any]) -> int:
+def volume(sizes: Mapping[str, Any]) -> int:
     """A proxy for how much memory an assignment takes."""
     product = 1
     for value in sizes.values():
@@ -313,7 +320,7 @@ def capture(request: Mapping[str, Any]) -> dict[str, Any]:
     workloads = [w["sizes"] for w in request["workloads"]] or [{}]
     for sizes in workloads:
         captures.append(capture_at(module, sizes, mode))
-    base = min(workloads, key=extent)
+    base = min(workloads, key=volume)
     for name in [n for n, v in base.items() if type(v) is int]:
         for sizes in perturbed(base, name):
             try:

@@ -170,7 +170,10 @@ class Call:
     arithmetic `add sub mul div neg abs min max mod pow floor ceil round trunc sign`,
     math `exp exp2 expm1 log log2 log1p sqrt rsqrt tanh sigmoid erf sin cos`,
     comparison `lt le gt ge eq ne` (dtype bool), logic `and or not xor`, `where` (cond, a, b),
-    `cast`. Expressions form a DAG and compare by identity: memoise on the object.
+    `cast`, `find find_right` (value, first element of a table, its stride, its length): how many
+    elements of an ascending table lie below the value, or not above it, by the probes that
+    `torch.searchsorted` makes; `find_sums`: the latter, in a table that ascends for sure.
+    Expressions form a DAG and compare by identity: memoise on the object.
     """
 
     dtype: DType
@@ -282,6 +285,19 @@ class Opaque:
 Region: TypeAlias = MapReduce | Contraction | Scan | Opaque
 
 
+FIND = {"find": False, "find_right": True, "find_sums": True}
+"""The searches, and whether elements that equal the value are counted."""
+
+
+def table_of(expr: Expr) -> Load | None:
+    """The table that a search goes through, which is no value by itself."""
+    if isinstance(expr, Call) and expr.fn in FIND:
+        table = expr.args[1]
+        assert isinstance(table, Load)
+        return table
+    return None
+
+
 def children(expr: Expr) -> tuple[Expr, ...]:
     """The direct operands of an expression, data-dependent indices included."""
     if isinstance(expr, Call):
@@ -291,6 +307,14 @@ def children(expr: Expr) -> tuple[Expr, ...]:
     if isinstance(expr, Load | Position):
         return tuple(j.where for j in expr.index.jumps)
     return ()
+
+
+def operands(expr: Expr) -> tuple[Expr, ...]:
+    """The children that have to be computed first; of a search's table, where it lies."""
+    table = table_of(expr)
+    if table is None:
+        return children(expr)
+    return (*children(table), children(expr)[0])
 
 
 @lru_cache(maxsize=8192)

@@ -9,7 +9,7 @@ from kernelevolve.programmers.builtin.ir import Size
 from kernelevolve.programmers.builtin.prims import Builder, Node, Program
 from kernelevolve.programmers.builtin.rules import RANK, NoRule
 from kernelevolve.programmers.builtin.rules_torch import TORCH
-from kernelevolve.programmers.builtin.unify import Operation, Traced
+from kernelevolve.programmers.builtin.unify import COUNTED, Operation, Traced
 
 Result: TypeAlias = Node | list[Node]
 RULES = {**rules.RULES, **rules_structure.RULES, **rules_layers.RULES}
@@ -18,6 +18,7 @@ RULES = {**rules.RULES, **rules_structure.RULES, **rules_layers.RULES}
 def lower(traced: Traced, build: Builder) -> Program:
     """The traced model in primitives."""
     env: dict[str, Result] = {}
+    build.counted = frozenset(s.name for s in traced.symbols if s.source == COUNTED)
     for p in traced.placeholders:
         env[p.name] = build.node("input", (), p.type.shape, p.type.dtype, (p.name,))
         if p.values and not p.type.shape:
@@ -26,9 +27,17 @@ def lower(traced: Traced, build: Builder) -> Program:
         if op.type is None:
             continue
         env[op.name] = lower_one(op, env, build)
+        _measure(env[op.name], build)
     outputs = [_single(env[name]) for name in traced.outputs]
     mutations = tuple((m["buffer"], _single(env[m["name"]])) for m in traced.mutations)
-    return Program(tuple(outputs), mutations)
+    return Program(tuple(outputs), mutations, tuple(build.measures.values()))
+
+
+def _measure(made: Result, build: Builder) -> None:
+    """Sizes of what a library call made, where only data decide them."""
+    for node in made if isinstance(made, list) else [made]:
+        for dim, size in enumerate(node.shape if node.op in ("opaque", "pick") else ()):
+            build.measure(size, node, f"{{0}}.shape[{dim}]")
 
 
 def lower_one(op: Operation, env: dict[str, Result], build: Builder) -> Result:

@@ -50,6 +50,7 @@ BLOCK_CHOICES: dict[str, tuple[Any, ...]] = {
     "rows": (1, 2, 4, 8),
     "parts": (1, 4, 8, 16, 32),
     "keep": (True, False),
+    "tree": (0, 16, 32, 64, 128),
     "tile_m": (64, 128, 32),
     "tile_n": (64, 96, 128, 32),
     "tile_k": (32, 64, 16),
@@ -115,6 +116,7 @@ REASONS = {
     "threads": "more threads share a row, or fewer have more to do each",
     "rows": "rows of a block",
     "parts": "more threads share a column, or fewer",
+    "tree": "searches begin in shared memory, or more blocks have room",
     "tile_m": "other tiles of a product: less traffic, or more blocks",
     "tile_n": "other tiles of a product: less traffic, or more blocks",
     "tile_k": "more of a product in shared memory at once, or more blocks",
@@ -158,7 +160,8 @@ def initial_plans(model: Model) -> list[Plan]:
     """
     plans = [Plan(), Plan(library=True), Plan(graph=True), Plan(chains=False), Plan(prologues=True)]
     loops = [Loops(stream=True), Loops(unroll=4), Loops(stream=True, unroll=4), Loops(width=8)]
-    blocks = [Blocks(threads=256), Blocks(threads=32), Blocks(parts=32), Blocks(threads=1024)]
+    blocks = [Blocks(tree=128), Blocks(tree=32), Blocks(threads=256), Blocks(threads=32)]
+    blocks += [Blocks(parts=32), Blocks(threads=1024)]
     tiles = [Tiles(warps=8), Tiles(row_points=1, map_block=2048), Tiles(dot_m=128, stages=4)]
     tiles += [Tiles(dot_n=64, column_width=128), Tiles(splits=64), Tiles(warps=4, dot_k=64)]
     plans += [*(Plan(loops=x) for x in loops), *(Plan(blocks=x) for x in blocks)]

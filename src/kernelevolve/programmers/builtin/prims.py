@@ -7,11 +7,14 @@ what the outputs do not reach.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
 from kernelevolve.programmers.builtin.ir import DType, Size
+
+SYMBOL = re.compile(r"\bs\d+\b")
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,11 +33,13 @@ class Node:
     | window | x | dim and a `Window`: positions stay there, taps become the last dimension |
     | reduce | x | kind, dims (removed) |
     | scan | x | kind, dim |
+    | search | ascending table [.., n], values [..] or any | function of `ir.Call` |
     | lookup | x, integer tensors | per dim of x: ("axis", output dim) or ("data", k, output dims) |
     | contract | a [.., m, k], b [.., k, n] | |
     | concat | tensors | dim |
     | opaque | tensors | Python text with {0}, {1} ..., number of results; `Convolution` |
     | pick | opaque | position in its results |
+    | measure | x | a size symbol, Python text with {0} that gives its value |
     """
 
     op: str
@@ -42,6 +47,14 @@ class Node:
     shape: tuple[Size, ...]
     dtype: DType
     attr: tuple[Any, ...] = ()
+
+    @property
+    def symbols(self) -> set[str]:
+        """The size symbols that its shape and attributes name."""
+        given: list[str | Size] = list(self.shape)
+        if self.op != "input":
+            given += [a for a in self.attr if isinstance(a, str | Size)]
+        return set(SYMBOL.findall(" ".join(g.expr if isinstance(g, Size) else g for g in given)))
 
     def __repr__(self) -> str:
         return f"<{self.op} {self.attr} {'x'.join(s.expr for s in self.shape)}>"
@@ -68,6 +81,26 @@ class Program:
 
     outputs: tuple[Node, ...]
     mutations: tuple[tuple[str, Node], ...] = ()
+    measures: tuple[Node, ...] = ()
+    """What sizes are counted in, in an order in which that can be done."""
+
+    @property
+    def roots(self) -> list[Node]:
+        """Everything that forward needs; what counts sizes first."""
+        return [*self.measures, *self.outputs, *(n for _, n in self.mutations)]
+
+    @property
+    def ordered(self) -> list[Node]:
+        """Every node, inputs before users; what needs no counted size before all that does."""
+        counted = {m.attr[0] for m in self.measures}
+        early: list[Node] = []
+        late: dict[Node, None] = {}
+        for node in topological(self.roots):
+            if late.keys() & {*node.inputs} or node.symbols & counted:
+                late[node] = None
+            else:
+                early.append(node)
+        return [*early, *late]
 
 
 def numel(shape: Sequence[Size]) -> Size:
@@ -98,6 +131,17 @@ class Builder:
     """Makes nodes; equal ones once."""
 
     made: dict[Any, Node] = field(default_factory=dict)
+    counted: frozenset[str] = frozenset()
+    """Size symbols that only data decide."""
+    measures: dict[str, Node] = field(default_factory=dict)
+    """What gives the value of each."""
+    repeats: dict[Node, Node] = field(default_factory=dict)
+    """Numbers that each stand as often as another tensor says, and that tensor."""
+
+    def measure(self, size: Size, x: Node, text: str) -> None:
+        """Say how forward gets a size, if only data decide it: from `x`, by Python text."""
+        if size.expr in self.counted and size.expr not in self.measures:
+            self.measures[size.expr] = self.node("measure", [x], (), "i64", (size.expr, text))
 
     def node(
         self,

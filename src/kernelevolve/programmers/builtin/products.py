@@ -29,7 +29,7 @@ from kernelevolve.programmers.builtin.pull import (
     reshaped,
 )
 
-ALWAYS_MEMORY = frozenset({"scan", "concat", "opaque", "pick"})
+ALWAYS_MEMORY = frozenset({"scan", "concat", "opaque", "pick", "measure"})
 VIEWS = frozenset({"reshape", "permute", "expand", "slice", "window"})
 
 

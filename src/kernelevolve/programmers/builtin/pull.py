@@ -8,7 +8,7 @@ computed inside the region, `Cut` names the node that has to become memory first
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 from kernelevolve.programmers.builtin.ir import (
@@ -24,6 +24,8 @@ from kernelevolve.programmers.builtin.ir import (
     Ref,
     Size,
     Term,
+    axes_of,
+    children,
 )
 from kernelevolve.programmers.builtin.prims import Node
 from kernelevolve.programmers.builtin.windows import number, within
@@ -31,6 +33,8 @@ from kernelevolve.programmers.builtin.windows import number, within
 Where: TypeAlias = tuple[Index, ...]
 ZERO = Index(Size.of(0))
 ONE = Size.of(1)
+PROBE = "probe"
+"""The axis along a table that is searched, which no loop runs over."""
 
 
 class Cut(Exception):
@@ -298,6 +302,22 @@ class Puller:
                 at.append(Index(Size.of(0), (), (Jump(expr, ONE),)))
         return self.pull(node.inputs[0], tuple(at))
 
+    def _search(self, node: Node, where: Where) -> Expr:
+        table, values = node.inputs
+        size = table.shape[-1]
+        self.axes.sizes[PROBE] = size
+        probe = Index(Size.of(0), (Term(PROBE, ONE),))
+        try:
+            found = self.pull(table, (*where[: len(table.shape) - 1], probe))
+        except Split as split:
+            raise (Cut(table) if split.axis == PROBE else split) from split
+        if not isinstance(found, Load) or any(PROBE in axes_of(c) for c in children(found)):
+            raise Cut(table)
+        terms = tuple(t for t in found.index.terms if t.axis != PROBE)
+        first = replace(found, index=replace(found.index, terms=terms))
+        lengths = tuple(_number(s) for s in (found.index.stride(PROBE), size))
+        return Call("i64", node.attr[0], (self.pull(values, where), first, *lengths))
+
     def _contract(self, node: Node, where: Where) -> Expr:
         if not self.may_contract or (self.contract and self.contract[0] is not node):
             raise Cut(node)
@@ -373,6 +393,10 @@ class Puller:
 
     def _name(self, node: Node) -> str:
         return f"k{self.numbers.setdefault(node, len(self.numbers))}"
+
+
+def _number(size: Size) -> Const:
+    return Const("i64", size.expr if size.constant is None else size.constant)
 
 
 def _volume(node: Node) -> int:

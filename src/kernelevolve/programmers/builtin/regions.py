@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from kernelevolve.programmers.builtin.collapse import collapse
+from kernelevolve.programmers.builtin.emit.expr import BYTES
 from kernelevolve.programmers.builtin.ir import (
     Axis,
     Buffer,
@@ -24,7 +25,7 @@ from kernelevolve.programmers.builtin.ir import (
     Store,
     walk,
 )
-from kernelevolve.programmers.builtin.prims import Node, Program, topological
+from kernelevolve.programmers.builtin.prims import Node, Program, numel, topological
 from kernelevolve.programmers.builtin.products import (
     ALWAYS_MEMORY,
     Attempt,
@@ -77,8 +78,7 @@ def partition(
     Raises:
         NotPartitioned: something cannot be expressed.
     """
-    results = [*program.outputs, *(n for _, n in program.mutations)]
-    order = topological(results)
+    results, order = program.roots, program.ordered
     memory = {storage(n) for n in results if n.op != "input"}
     memory |= {n for n in order if n.op in ALWAYS_MEMORY}
     memory |= {storage(order[c]) for c in cuts if c < len(order) and _worth_memory(order[c])}
@@ -99,12 +99,12 @@ def partition(
 
 def cuttable(program: Program) -> list[int]:
     """Numbers of the nodes that a schedule may choose to materialise."""
-    order = topological([*program.outputs, *(n for _, n in program.mutations)])
+    order = program.ordered
     return [i for i, n in enumerate(order) if _worth_memory(n)]
 
 
 def _worth_memory(node: Node) -> bool:
-    return node.op in ("map", "reduce", "contract") and len(node.shape) > 0
+    return node.op in ("map", "reduce", "search", "contract") and len(node.shape) > 0
 
 
 def _attempt(results: Sequence[Node], attempt: Attempt) -> Attempt:
@@ -132,11 +132,27 @@ def _cut_shared(attempt: Attempt) -> None:
     """
     for node in topological(list(attempt.regions)):
         users = attempt.used_by.get(node, set())
-        expensive = node.op in ("reduce", "contract") or (
+        expensive = node.op in ("reduce", "search", "contract") or (
             node.op == "map" and node.attr[0] in HEAVY
         )
         if len(users) > 1 and expensive and node not in attempt.memory:
-            raise Cut(node)
+            raise Cut(_narrowest(node, attempt) if node.op == "search" else node)
+
+
+def _narrowest(node: Node, attempt: Attempt) -> Node:
+    """Of what alone uses `node` and whatever that makes, one after the other, the least memory."""
+    inner = topological(list(attempt.regions))
+    found = node
+    while True:
+        users = [n for n in inner if node in n.inputs]
+        if len(users) != 1 or users[0].op not in ("map", "lookup"):
+            return found
+        node = users[0]
+        if attempt.used_by.get(node) != attempt.used_by[found] or numel(node.shape) != numel(
+            found.shape
+        ):
+            return found
+        found = node if BYTES[node.dtype] < BYTES[found.dtype] else found
 
 
 def build(root: Node, attempt: Attempt) -> tuple[tuple[Region, ...], set[Node]]:
@@ -151,6 +167,9 @@ def build(root: Node, attempt: Attempt) -> tuple[tuple[Region, ...], set[Node]]:
     if root.op == "pick":
         source = attempt.names[root.inputs[0]]
         return (Opaque(name, (source,), (name,), f"{name} = {source}[{root.attr[0]}]"),), {root}
+    if root.op == "measure":
+        (symbol, text), source = root.attr, _materialised(root.inputs[0], attempt)
+        return (Opaque(name, (source,), (), f"{symbol} = {text.format(source)}"),), {root}
     if root.op == "concat":
         return _concat(root, attempt)
     axes = Axes()

@@ -192,7 +192,7 @@ def render(model: Model, plan: Plan) -> Rendered:
         return _fallback(model, said(error))
     if not kernel:
         return _fallback(model, "every operator is left to the library")
-    left = [p.code for p in parts if not isinstance(p, Segment)]
+    left = [p.code for p in parts if isinstance(p, Opaque) and p.writes]
     files = {"model.py": text} | ({written.file: kernel} if written.file else {})
     return Rendered(files, False, algebraic, "; ".join(left)[:400])
 

@@ -50,11 +50,6 @@ def with_convolutions(program: Program, build: Builder) -> Program:
     return transform(program, build, lambda node: primitives(build, node))
 
 
-def roots(program: Program) -> list[Node]:
-    """What the program returns and writes back."""
-    return [*program.outputs, *(n for _, n in program.mutations)]
-
-
 def transform(
     program: Program,
     build: Builder,
@@ -67,7 +62,7 @@ def transform(
     """
     made: dict[Node, Node] = {}
     counts = {} if users is None else users
-    for node in topological(roots(program)):
+    for node in topological(program.roots):
         inputs = [made[x] for x in node.inputs]
         fresh = node
         if any(a is not b for a, b in zip(inputs, node.inputs, strict=True)):
@@ -76,7 +71,8 @@ def transform(
         made[node] = rule(fresh) or fresh
         counts[made[node]] = max(counts.get(made[node], 0), counts.get(node, 1))
     outputs = tuple(made[n] for n in program.outputs)
-    return Program(outputs, tuple((b, made[n]) for b, n in program.mutations))
+    mutations = tuple((b, made[n]) for b, n in program.mutations)
+    return Program(outputs, mutations, tuple(made[n] for n in program.measures))
 
 
 def again(build: Builder, node: Node, inputs: Sequence[Node]) -> Node:
@@ -99,10 +95,10 @@ def _call(build: Builder, node: Node) -> Node | None:
 
 def _users(program: Program) -> dict[Node, int]:
     counts: dict[Node, int] = {}
-    for node in topological(roots(program)):
+    for node in topological(program.roots):
         for source in node.inputs:
             counts[source] = counts.get(source, 0) + 1
-    for node in roots(program):
+    for node in program.roots:
         counts[node] = counts.get(node, 0) + 1
     return counts
 

@@ -101,10 +101,35 @@ RULES["sub"] = lambda b, t, x, y, alpha=1: _add(b, t, x, y, alpha, "sub")
 RULES["rsub"] = lambda b, t, x, y, alpha=1: _add(b, t, y, x, alpha, "sub")
 
 
+def _rest(b: Builder, dtype: str, x: Any, y: Any, *, floor: bool) -> Node:
+    """What an integer division by a positive number leaves; of numbers below 0 where it rounds."""
+    if dtype in FLOATS or not isinstance(x, Node) or not isinstance(y, int | Size):
+        raise NoRule("a remainder of floats, or by a tensor")
+    if isinstance(y, int) and y <= 0:
+        raise NoRule("division by what is not positive")
+    by = tensor(b, y, dtype)
+    rest = b.map("mod", [b.cast(x, dtype), by], dtype)
+    if not floor:
+        return rest
+    below = b.map("lt", [rest, b.const(0, dtype)], "bool")
+    return b.map("where", [below, b.map("add", [rest, by], dtype), rest], dtype)
+
+
+@rule("remainder")
+def _remainder(b: Builder, t: Type, x: Any, y: Any) -> Node:
+    return _rest(b, t.dtype, x, y, floor=True)
+
+
+@rule("floor_divide")
+def _floor_divide(b: Builder, t: Type, x: Any, y: Any, *, floor: bool = True) -> Node:
+    whole = b.map("sub", [tensor(b, x, t.dtype), _rest(b, t.dtype, x, y, floor=floor)], t.dtype)
+    return b.map("div", [whole, tensor(b, y, t.dtype)], t.dtype)
+
+
 @rule("div")
-def _div(b: Builder, t: Type, x: Any, y: Any, rounding_mode: str | None = None) -> Node:
+def _div(b: Builder, t: Type, x: Any, y: Any, rounding_mode: str | None = None) -> Any:
     if rounding_mode is not None and t.dtype not in FLOATS:
-        raise NoRule("integer division")
+        return _floor_divide(b, t, x, y, floor=rounding_mode == "floor")
     quotient = b.map("div", [tensor(b, x, t.dtype), tensor(b, y, t.dtype)], t.dtype)
     if rounding_mode is None:
         return quotient

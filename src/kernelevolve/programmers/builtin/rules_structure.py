@@ -6,12 +6,14 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from kernelevolve.programmers.builtin.ir import Size
-from kernelevolve.programmers.builtin.prims import FLOATS, Builder, Node, numel
-from kernelevolve.programmers.builtin.rules import NoRule, Rule, tensor
+from kernelevolve.programmers.builtin.prims import FLOATS, Builder, Node, broadcast, numel
+from kernelevolve.programmers.builtin.rules import NoRule, Rule, promoted, tensor
 from kernelevolve.programmers.builtin.unify import Type
 
 RULES: dict[str, Rule] = {}
 HUGE = 1 << 40
+LAST = "int({0}[-1]) if {0}.numel() else 0"
+"""Python text of the total that running sums end with."""
 
 
 def rule(*names: str) -> Callable[[Rule], Rule]:
@@ -237,8 +239,52 @@ def _index_select(b: Builder, t: Type, x: Node, dim: int, at: Node) -> Node:
     return b.node("lookup", [x, at], t.shape, x.dtype, tuple(where))
 
 
+@rule("repeat_interleave")
+def _repeat_interleave(b: Builder, t: Type, lengths: Node, *, output_size: Any = None) -> Node:
+    """The number of each element, as often as the element says."""
+    ends = b.node("scan", [b.cast(lengths, "i64")], lengths.shape, "i64", ("sum", 0))
+    b.measure(t.shape[0], ends, LAST)
+    numbers = b.node("iota", (), t.shape, "i64")
+    found = b.node("search", [ends, numbers], t.shape, "i64", ("find_sums",))
+    b.repeats[found] = ends.inputs[0]
+    return b.cast(found, t.dtype)
+
+
+def _masked(b: Builder, t: Type, x: Node, mask: Node) -> Node:
+    """What lies where a mask is true.
+
+    Where the mask says the same of all that stand for one element, elements are searched, not
+    what stands for them.
+    """
+    first = (("data", 0, (0,)),)
+    rank = len(mask.shape)
+    data = b.reshape(x, [numel(mask.shape), *x.shape[rank:]])
+    mask = b.reshape(mask, data.shape[:1])
+    numbers = b.node("iota", (), t.shape[:1], "i64")
+    lengths = b.repeats.get(mask.inputs[1]) if mask.op == "lookup" and mask.attr == first else None
+    kept = b.cast(mask if lengths is None else mask.inputs[0], "i64")
+    if lengths is not None:
+        kept = b.map("mul", [kept, lengths], "i64")
+    ends = b.node("scan", [kept], kept.shape, "i64", ("sum", 0))
+    b.measure(t.shape[0], ends, LAST)
+    at = b.node("search", [ends, numbers], t.shape[:1], "i64", ("find_sums",))
+    if lengths is not None:
+        gap = b.map("sub", [mask.inputs[1].inputs[0], ends], "i64")
+        at = b.map("add", [b.node("lookup", [gap, at], at.shape, "i64", first), numbers], "i64")
+    where = (*first, *(("axis", d) for d in range(1, len(t.shape))))
+    return b.node("lookup", [data, at], t.shape, x.dtype, where)
+
+
+@rule("masked_select")
+def _masked_select(b: Builder, t: Type, x: Node, mask: Node) -> Node:
+    shape = broadcast([x.shape, mask.shape])
+    return _masked(b, t, b.expand(x, shape), b.expand(mask, shape))
+
+
 @rule("index")
 def _index(b: Builder, t: Type, x: Node, indices: Sequence[Node | None]) -> Node:
+    if len(indices) == 1 and indices[0] is not None and indices[0].dtype == "bool":
+        return _masked(b, t, x, indices[0])
     used = [i for i, at in enumerate(indices) if at is not None]
     tensors = [at for at in indices if at is not None]
     if used != list(range(used[0], used[-1] + 1)) or any(at.dtype == "bool" for at in tensors):
@@ -257,6 +303,31 @@ def _index(b: Builder, t: Type, x: Node, indices: Sequence[Node | None]) -> Node
         else:
             where.append(("axis", d if d < first else d - len(used) + rank))
     return b.node("lookup", nodes, t.shape, x.dtype, tuple(where))
+
+
+@rule("searchsorted")
+def _searchsorted(
+    b: Builder,
+    t: Type,
+    table: Node,
+    values: Any,
+    *,
+    out_int32: bool = False,
+    right: bool = False,
+    side: str | None = None,
+    sorter: Node | None = None,
+) -> Node:
+    dtype = promoted(table, values)
+    if sorter is not None or dtype == "bool":
+        raise NoRule("a table that is not in order itself, or of truth values")
+    if table.shape[-1].is_const(0):
+        return b.expand(b.const(0, t.dtype), t.shape)
+    value = b.expand(tensor(b, values, dtype), t.shape)
+    attr = ("find_right" if right or side == "right" else "find",)
+    return b.cast(b.node("search", [b.cast(table, dtype), value], t.shape, "i64", attr), t.dtype)
+
+
+RULES["bucketize"] = lambda b, t, x, table, **how: _searchsorted(b, t, table, x, **how)
 
 
 @rule("flip")

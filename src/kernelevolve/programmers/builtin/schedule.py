@@ -41,6 +41,8 @@ class Blocks(Record):
     """Threads that share a column."""
     keep: bool = True
     """Hold what several passes over a row need in registers, where rows are not too long."""
+    tree: Literal[0, 16, 32, 64, 128] = 0
+    """KiB of shared memory for the first levels of tables that are searched."""
     tile_m: Literal[32, 64, 128] = 64
     """Rows of a product that a block makes."""
     tile_n: Literal[32, 64, 96, 128] = 64

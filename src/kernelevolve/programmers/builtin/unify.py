@@ -7,7 +7,7 @@ no such extent makes the graph unusable, and the reason is raised.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import combinations_with_replacement
 from typing import Any
@@ -27,6 +27,8 @@ ROOTS = {
 }
 """Powers that turn a number into a size, and how the number is written over that size."""
 STRIDES = (2, 3, 4, 5, 6, 7, 8, 16, 32)
+COUNTED = "0"
+"""Python text of a size that forward has yet to count."""
 WINDOW = 64
 """How much padding and windows may add to an extent before it is divided."""
 
@@ -47,6 +49,17 @@ class Fitter:
     """Finds expressions for integers and floats, given their values at each capture."""
 
     symbols: list[Symbol] = field(default_factory=list)
+    counted: dict[tuple[str, ...], Symbol] = field(default_factory=dict)
+    """By what the captures call them."""
+
+    def count(self, names: tuple[str, ...], about: Sequence[int]) -> Size:
+        """A size that only data decide, at plausible values that are like no other's."""
+        if names not in self.counted:
+            taken = {v for s in self.counted.values() for v in s.size.values}
+            values = tuple(_prime(v, taken) for v in about)
+            name = f"s{len(self.symbols) + len(self.counted)}"
+            self.counted[names] = Symbol(name, COUNTED, Size(name, values))
+        return self.counted[names].size
 
     def learn(self, source: str, values: tuple[int, ...], weight: bool) -> None:
         """Offer one extent as a symbol, unless it is constant or known."""
@@ -118,6 +131,14 @@ class Fitter:
             return self.size([round(v) for v in values])
         except NotUnified:
             return None
+
+
+def _prime(least: int, taken: Container[int]) -> int:
+    """The first prime from `least` on that is not taken: nothing divides into it by accident."""
+    prime = max(5, least)
+    while prime in taken or any(prime % d == 0 for d in range(2, math.isqrt(prime) + 1)):
+        prime += 1
+    return prime
 
 
 def _quotient(above: Size, below: Size, wanted: tuple[int, ...]) -> Size | None:
@@ -251,7 +272,7 @@ def _unified(captures: list[Any], real: int) -> Traced:
     if any(_values(c) != _values(captures[0]) for c in captures):
         raise NotUnified("a constant of forward depends on the sizes")
     fitter = _symbols(captures)
-    merge = _Merge(fitter)
+    merge = _Merge(fitter, [c.get("counts", {}) for c in captures])
     placeholders = [
         Placeholder(p["name"], p["kind"], p["source"], t, tuple(p.get("values", ())))
         for p, t in zip(
@@ -263,7 +284,7 @@ def _unified(captures: list[Any], real: int) -> Traced:
     operations = [merge.operation(list(g)) for g in zip(*_nodes(captures), strict=True)]
     first = captures[0]
     return Traced(
-        symbols=tuple(fitter.symbols),
+        symbols=(*fitter.symbols, *fitter.counted.values()),
         placeholders=tuple(placeholders),
         operations=tuple(operations),
         outputs=tuple(first["outputs"]),
@@ -310,8 +331,9 @@ def _symbols(captures: Sequence[Mapping[str, Any]]) -> Fitter:
 
 
 class _Merge:
-    def __init__(self, fitter: Fitter) -> None:
+    def __init__(self, fitter: Fitter, counts: Sequence[Mapping[str, int]]) -> None:
         self.fitter = fitter
+        self.counts = counts
 
     def operation(self, same: list[Any]) -> Operation:
         first = same[0]
@@ -337,7 +359,15 @@ class _Merge:
         if isinstance(first, list):
             return [self.type(list(t)) for t in zip(*same, strict=True)]
         shapes = zip(*(t["shape"] for t in same), strict=True)
-        return Type(tuple(self.fitter.size(v) for v in shapes), first["dtype"])
+        return Type(tuple(self.size(list(v)) for v in shapes), first["dtype"])
+
+    def size(self, same: list[Any]) -> Size:
+        """An extent at each capture."""
+        if not isinstance(same[0], dict):
+            return self.fitter.size(same)
+        names = tuple(v["counted"] for v in same)
+        about = [c[n] for c, n in zip(self.counts, names, strict=True)]
+        return self.fitter.count(names, about)
 
     def value(self, same: list[Any]) -> Any:
         first = same[0]
@@ -345,6 +375,8 @@ class _Merge:
             if any(len(v) != len(first) for v in same):
                 raise NotUnified("lists of different lengths")
             return [self.value(list(v)) for v in zip(*same, strict=True)]
+        if isinstance(first, dict) and "counted" in first:
+            return self.size(same)
         if isinstance(first, dict) and "float" in first:
             return self.fitter.number([float(v["float"]) for v in same])
         if type(first) is int and any(v != first for v in same):

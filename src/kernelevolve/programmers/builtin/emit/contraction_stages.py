@@ -19,6 +19,8 @@ from kernelevolve.programmers.builtin.ir import (
     Store,
     axes_of,
     loads_of,
+    table_of,
+    walk,
 )
 
 Stage: TypeAlias = Contraction | MapReduce
@@ -178,7 +180,10 @@ def _inner_axes(stage: Stage) -> tuple[Axis, ...]:
 
 
 def _leaves_rows(stage: Stage, made: Collection[str]) -> bool:
-    """Tell whether the stage reads what the chain makes in other rows, or as B."""
+    """Tell whether the stage reads what the chain makes in other rows, as B, or to search it."""
+    tables = [table_of(e) for v in values_of(stage) for e in walk(v)]
+    if any(t is not None and t.buffer in made for t in tables):
+        return True
     if not isinstance(stage, Contraction):
         return False
     of_b = {x.buffer for x in loads_of(stage.b)}

@@ -13,6 +13,7 @@ from itertools import count
 from typing import NamedTuple
 
 from kernelevolve.programmers.builtin.ir import (
+    FIND,
     Call,
     Const,
     DType,
@@ -23,7 +24,8 @@ from kernelevolve.programmers.builtin.ir import (
     Ref,
     Size,
     Store,
-    children,
+    operands,
+    table_of,
     walk,
 )
 
@@ -123,8 +125,8 @@ class Printer:
         """Compute `expr`; statements go to the outermost scope that can hold them."""
         found = self._known(expr)
         if found is None:
-            for child in children(expr):
-                self.value(child)
+            for operand in operands(expr):
+                self.value(operand)
             self._compute(expr)
             found = self._known(expr)
         assert found is not None
@@ -228,17 +230,15 @@ class Printer:
         if isinstance(expr, Position):
             return self._position(expr)
         assert isinstance(expr, Call)
-        return self._call(expr)
+        table = table_of(expr)
+        return self._call(expr) if table is None else self._found(expr, table)
 
     def _load(self, load: Load) -> tuple[str, bool]:
         stride = self._lane_stride(load.index)
         address = f"{load.buffer} + {self.offset(load.index)}"
-        jumps = [(self.value(j.where), j.stride) for j in load.index.jumps]
         lanes = f", {self.lanes}" if self.lanes else ""
-        if any(at.vector for at, _ in jumps):
-            parts = [f"to<vi64>({at.text}) * {s.expr}" for at, s in jumps if at.vector]
-            parts += [] if stride.is_const(0) else [f"iota() * {stride.expr}"]
-            return f"gather({address}, {' + '.join(parts)}, {self.lanes or 'W'})", True
+        if any(self.value(j.where).vector for j in load.index.jumps):
+            return f"gather({address}, {self._apart(load.index)}, {self.lanes or 'W'})", True
         if self.lane is None or stride.is_const(0):
             return self._guarded(load, f"widen(*({address}))"), False
         assert load.inside is None
@@ -252,6 +252,33 @@ class Printer:
             return text
         inside = self.value(load.inside)
         return f"{inside.text} ? {text} : ({STORAGE[ARITHMETIC[load.dtype]]})0"
+
+    def _apart(self, index: Index) -> str:
+        """How far each lane is from the scalar part of an index; empty where all are there."""
+        stride = self._lane_stride(index)
+        jumps = [(self.value(j.where), j.stride) for j in index.jumps]
+        parts = [f"to<vi64>({at.text}) * {s.expr}" for at, s in jumps if at.vector]
+        parts += [] if stride.is_const(0) else [f"iota() * {stride.expr}"]
+        return " + ".join(parts)
+
+    def _found(self, call: Call, table: Load) -> tuple[str, bool]:
+        """A search; each lane makes its own."""
+        value = self.value(call.args[0])
+        stride, length = (self.value(a).text for a in call.args[2:])
+        apart = self._apart(table.index)
+        name = f"find<{str(FIND[call.fn]).lower()}>"
+        given = f"{table.buffer} + {self.offset(table.index)}"
+        if call.fn == "find_sums" and not apart and self._rises(call.args[0]):
+            lanes = self.lanes or "W"
+            return f"find_next({given}, {stride}, {length}, {value.text}, {lanes})", True
+        if not value.vector and not apart:
+            return f"{name}({given}, {stride}, {length}, {value.text})", False
+        given = f"{given}, {apart or 'vi64{}'}, {stride}, {length}"
+        return f"{name}({given}, {self.vector(value)}, {self.lanes or 'W'})", True
+
+    def _rises(self, expr: Expr) -> bool:
+        """Tell whether the lanes hold ascending numbers."""
+        return isinstance(expr, Position) and self._lane_stride(expr.index).constant == 1
 
     def _position(self, position: Position) -> tuple[str, bool]:
         stride = self._lane_stride(position.index)

@@ -22,6 +22,7 @@ from kernelevolve.programmers.builtin.emit.sweeps import (
     values,
 )
 from kernelevolve.programmers.builtin.ir import (
+    FIND,
     Axis,
     Call,
     Expr,
@@ -35,7 +36,7 @@ from kernelevolve.programmers.builtin.ir import (
 from kernelevolve.programmers.builtin.schedule import Loops
 
 HEAVY = frozenset(
-    {"exp", "erf", "erf1p", "tanh", "sigmoid", "log", "log1p", "expm1", "pow", "rsqrt"}
+    {"exp", "erf", "erf1p", "tanh", "sigmoid", "log", "log1p", "expm1", "pow", "rsqrt", *FIND}
 )
 CHUNK = 2048
 

@@ -92,6 +92,107 @@ template <class I> IN I quotient(I x, typename Same<I>::type n) {
   return (I)((unsigned)x / (unsigned)n);
 }
 
+// How many of n ascending elements a value goes past, by the probes that torch makes.
+template <bool RIGHT, class T> IN bool past(T border, T v) { return RIGHT ? !(border > v) : !(border >= v); }
+template <bool RIGHT, class N, class T, class S> IN N find_below(const T *p, int64_t stride, N low, N n, S v) {
+  while (n > 0) {
+    const N half = n >> 1;
+    const bool go = past<RIGHT>(widen(p[(low + half) * stride]), v);
+    low = go ? low + half + 1 : low;
+    n = (n - go) >> 1;
+  }
+  return low;
+}
+template <bool RIGHT, class T, class S> IN int64_t find(const T *p, int64_t stride, int64_t n, S v) {
+  return n >> 31 ? find_below<RIGHT, int64_t>(p, stride, 0, n, v) : find_below<RIGHT, int>(p, stride, 0, (int)n, v);
+}
+
+// The first LEVELS probes of a search may meet so many elements; node n is followed by 2n or 2n + 1.
+template <int LEVELS, class T, class E> IN void plant(E *tree, const T *p, int64_t stride, int64_t n) {
+  const int64_t whole = 1 << LEVELS, most = n < whole / 2 ? 2 * n : whole;
+  for (int node = threadIdx.x + 1; node < most; node += blockDim.x) {
+    int64_t low = 0, left = n;
+    for (int level = 30 - __clz(node); level >= 0; level--) {
+      const int go = node >> level & 1;
+      low += go ? (left >> 1) + 1 : 0;
+      left = (left - go) >> 1;
+    }
+    if (left > 0) tree[node] = widen(p[(low + (left >> 1)) * stride]);
+  }
+}
+template <bool RIGHT, int LEVELS, class N, class T, class S> IN N find_down(const S *tree, const T *p, int64_t stride, N n, S v) {
+  N low = 0;
+  for (int node = 1; n > 0 && node < 1 << LEVELS;) {
+    const bool go = past<RIGHT>(tree[node], v);
+    low += go ? (n >> 1) + 1 : 0;
+    n = (n - go) >> 1;
+    node = node * 2 + go;
+  }
+  return find_below<RIGHT, N>(p, stride, low, n, v);
+}
+template <bool RIGHT, int LEVELS, class T, class S> IN int64_t find_planted(const S *tree, const T *p, int64_t stride, int64_t n, S v) {
+  return n >> 31 ? find_down<RIGHT, LEVELS, int64_t>(tree, p, stride, n, v) : find_down<RIGHT, LEVELS, int>(tree, p, stride, (int)n, v);
+}
+
+// Tiles of running sums, each for a block, in the order in which blocks start. After the number of
+// the next tile, state has for each tile how much is known (1: its sum, 2: all up to it), both sums.
+IN int64_t next_tile(int64_t *state, int64_t *room) {
+  if (threadIdx.x == 0) *room = (int64_t)atomicAdd((unsigned long long *)state, 1ull);
+  __syncthreads();
+  return *room;
+}
+template <class T> IN T along_warp(T v) {
+  for (int by = 1; by < 32; by *= 2) {
+    const T below = __shfl_up_sync(WHOLE_WARP, v, by);
+    v += threadIdx.x % 32 >= by ? below : 0;
+  }
+  return v;
+}
+IN void tell(volatile int64_t *known, volatile int64_t *sum, int64_t tile, int64_t value, int much) {
+  if (threadIdx.x) return;
+  sum[tile] = value;
+  __threadfence();
+  known[tile] = much;
+}
+IN int64_t look_back(volatile int64_t *known, int64_t tile, int64_t tiles) {  // by the first warp
+  int64_t sum = 0;
+  for (int64_t at = tile - 1 - (int)threadIdx.x;; at -= 32) {
+    int64_t much = 2, value = 0;
+    if (at >= 0) {
+      while ((much = known[at]) == 0) {}
+      __threadfence();
+      value = known[much * tiles + at];
+    }
+    const unsigned ends = __ballot_sync(WHOLE_WARP, much == 2);
+    if (ends && (int)threadIdx.x > __ffs(ends) - 1) value = 0;
+    for (int by = 16; by; by >>= 1) value += __shfl_xor_sync(WHOLE_WARP, value, by);
+    sum += value;
+    if (ends) return sum;
+  }
+}
+// What comes before a warp's part of a tile; total is the warp's own sum.
+template <int THREADS, class T> IN T sum_before(T total, int64_t tile, bool first, T *room, int64_t *state, int64_t tiles) {
+  if (threadIdx.x % 32 == 0) room[threadIdx.x / 32] = total;
+  __syncthreads();
+  T below = 0, all = 0;
+  for (int warp = 0; warp < THREADS / 32; warp++) {
+    below += warp < threadIdx.x / 32 ? room[warp] : 0;
+    all += room[warp];
+  }
+  __syncthreads();
+  if (threadIdx.x < 32) {
+    int64_t *known = state + 1, sum = 0;
+    if (!first) {
+      tell(known, known + tiles, tile, all, 1);
+      sum = look_back(known, tile, tiles);
+    }
+    tell(known, known + 2 * tiles, tile, sum + all, 2);
+    if (threadIdx.x == 0) room[0] = (T)sum;
+  }
+  __syncthreads();
+  return room[0] + below;
+}
+
 struct Plus { template <class T> static IN T of(T a, T b) { return a + b; } };
 struct Times { template <class T> static IN T of(T a, T b) { return a * b; } };
 struct Most { template <class T> static IN T of(T a, T b) { return vmax(a, b); } };

@@ -13,9 +13,19 @@ from dataclasses import dataclass
 from importlib.resources import files
 from math import prod
 
+from kernelevolve.programmers.builtin.emit import simt_search
 from kernelevolve.programmers.builtin.emit.expr import ARITHMETIC, STORAGE, Printer, Val
 from kernelevolve.programmers.builtin.emit.mapreduce import column_axis
-from kernelevolve.programmers.builtin.emit.scan import START
+from kernelevolve.programmers.builtin.emit.simt_kernel import (
+    MAP_THREADS,
+    MOST_BLOCKS,
+    Kernel,
+    decoded,
+    indented,
+    signature,
+)
+from kernelevolve.programmers.builtin.emit.simt_scan import emit_scan
+from kernelevolve.programmers.builtin.emit.simt_search import Trees
 from kernelevolve.programmers.builtin.emit.sweeps import values
 from kernelevolve.programmers.builtin.ir import (
     Axis,
@@ -27,39 +37,21 @@ from kernelevolve.programmers.builtin.ir import (
     Pass,
     Reduction,
     Scan,
-    Size,
     Store,
     axes_of,
+    table_of,
     walk,
 )
 from kernelevolve.programmers.builtin.prims import numel
 from kernelevolve.programmers.builtin.schedule import Blocks
 
-MAP_THREADS = 256
 WARP = 32
 CHUNK = 64
 """Elements that a thread may add up in float32; more lose accuracy that the reference keeps."""
 MOST_KEPT = 64
 """Registers of a thread for values that several passes need."""
-MOST_BLOCKS = 1 << 20
-"""Of a grid; where there are more points than that, blocks take several."""
 FOLD = {"sum": "Plus", "prod": "Times", "max": "Most", "min": "Least"}
-RUNNING = {"sum": "carry + {}", "prod": "carry * {}", "max": "vmax({}, carry)"}
 FARTHEST = "0x7fffffffffffffffll"
-
-
-@dataclass(frozen=True)
-class Kernel:
-    """One `__global__` function and how it is launched."""
-
-    name: str
-    text: str
-    points: Size
-    """What the grid divides."""
-    each: int
-    """Points of a block."""
-    block: tuple[int, int]
-    """Threads in x and y."""
 
 
 def prelude(dtypes: frozenset[DType], fast_math: bool) -> str:
@@ -73,9 +65,9 @@ def prelude(dtypes: frozenset[DType], fast_math: bool) -> str:
 def emit(region: MapReduce | Scan, parameters: Sequence[str], blocks: Blocks) -> Kernel:
     """A region as one kernel; `parameters` are its buffers and all size symbols."""
     if isinstance(region, Scan):
-        return _scan(region, parameters)
+        return emit_scan(region, parameters)
     if not any(p.reductions for p in region.passes):
-        return _map(region, parameters)
+        return _map(region, parameters, blocks)
     lane = column_axis(region)
     if lane is not None:
         return _Shared(region, parameters, lane, 1, blocks.parts).kernel()
@@ -91,37 +83,13 @@ def _fitting(region: MapReduce) -> int:
     return int(2 ** (wanted - 1).bit_length())
 
 
-def signature(name: str, parameters: Sequence[str], threads: int) -> str:
-    """How a kernel begins."""
-    return (
-        f'extern "C" __global__ void __launch_bounds__({threads})\n'
-        f"{name}({', '.join(parameters)}) {{"
-    )
-
-
-def _indented(lines: Sequence[str]) -> str:
-    return "\n".join(f"  {line}" for line in lines)
-
-
-def decoded(number: str, axes: Sequence[Axis], kind: str = "const int64_t") -> list[str]:
-    """Statements that take a row-major number apart."""
-    lines, rest = [], number
-    for at, axis in reversed(list(enumerate(axes))):
-        if axis.size.is_const(1):
-            lines.append(f"{kind} {axis.name} = 0;")
-        elif all(a.size.is_const(1) for a in axes[:at]):
-            lines.append(f"{kind} {axis.name} = {rest};")
-        else:
-            over = f"{axis.name}_over"
-            lines.append(f"{kind} {over} = quotient({rest}, {axis.size.expr});")
-            lines.append(f"{kind} {axis.name} = {rest} - {over} * ({axis.size.expr});")
-            rest = over
-    return lines
-
-
-def _map(region: MapReduce, parameters: Sequence[str]) -> Kernel:
+def _map(region: MapReduce, parameters: Sequence[str], blocks: Blocks) -> Kernel:
     lines: list[str] = []
-    printer = Printer(None)
+    printer = Trees(region, blocks.tree)
+    threads, most = MAP_THREADS, MOST_BLOCKS
+    planted = printer.planted()
+    if planted:
+        threads, most = simt_search.THREADS, printer.most_blocks
     for p in region.passes:
         axes = (*region.outer, *p.axes)
         printer.open(*(a.name for a in axes))
@@ -136,45 +104,15 @@ def _map(region: MapReduce, parameters: Sequence[str]) -> Kernel:
             "}",
         ]
     head = [
-        f"const int64_t from = blockIdx.x * (int64_t){MAP_THREADS} + threadIdx.x;",
-        f"const int64_t step = gridDim.x * (int64_t){MAP_THREADS};",
+        f"const int64_t from = blockIdx.x * (int64_t){threads} + threadIdx.x;",
+        f"const int64_t step = gridDim.x * (int64_t){threads};",
+        *planted,
         *printer.scopes[0].lines,
     ]
     every = [numel(tuple(a.size for a in (*region.outer, *p.axes))) for p in region.passes]
-    text = f"{signature(region.name, parameters, MAP_THREADS)}\n{_indented([*head, *lines])}\n}}\n"
+    text = f"{signature(region.name, parameters, threads)}\n{indented([*head, *lines])}\n}}\n"
     points = max(every, key=lambda size: max(size.values))
-    return Kernel(region.name, text, points, MAP_THREADS, (MAP_THREADS, 1))
-
-
-def _scan(region: Scan, parameters: Sequence[str]) -> Kernel:
-    dtype = ARITHMETIC[region.dtype]
-    wide: DType = "f64" if dtype == "f32" and region.kind == "sum" else dtype
-    points = numel(tuple(a.size for a in region.outer))
-    printer = Printer(None)
-    printer.open(*(a.name for a in region.outer))
-    printer.open(region.axis.name)
-    value = printer.convert(printer.value(region.value), wide)
-    printer.line(f"carry = {RUNNING[region.kind].format(value.text)};")
-    printer.bind("carry", "carry", False, wide)
-    printer.store(region.store)
-    body = printer.close()
-    of_point = printer.close()
-    along, length = region.axis.name, region.axis.size.expr
-    lines = [
-        *printer.scopes[0].lines,
-        f"const int64_t from = blockIdx.x * (int64_t){MAP_THREADS} + threadIdx.x;",
-        f"for (int64_t point = from; point < {points.expr}; "
-        f"point += gridDim.x * (int64_t){MAP_THREADS}) {{",
-        *decoded("point", region.outer),
-        *of_point,
-        f"{STORAGE[wide]} carry = {START.get(region.kind, '0')};",
-        f"for (int64_t {along} = 0; {along} < {length}; {along}++) {{",
-        *body,
-        "}",
-        "}",
-    ]
-    text = f"{signature(region.name, parameters, MAP_THREADS)}\n{_indented(lines)}\n}}\n"
-    return Kernel(region.name, text, points, MAP_THREADS, (MAP_THREADS, 1))
+    return Kernel(region.name, text, points, threads, (threads, 1), printer.shared, most)
 
 
 @dataclass
@@ -222,7 +160,7 @@ class _Shared:
             *(["__syncthreads();  // before the rooms are used again"] if together else []),
             "}",
         ]
-        text = f"{signature(region.name, self.parameters, prod(block))}\n{_indented(lines)}\n}}\n"
+        text = f"{signature(region.name, self.parameters, prod(block))}\n{indented(lines)}\n}}\n"
         return Kernel(region.name, text, points, each, block)
 
     def _of_point(self, outer: Sequence[Axis]) -> tuple[list[str], list[str], list[str]]:
@@ -251,6 +189,8 @@ class _Shared:
             if p.axes != axes:
                 continue
             mine = [e for e in _inside(p) if axes_of(e) & names and e.dtype != "bool"]
+            tables = {table_of(e) for e in mine}
+            mine = [e for e in mine if e not in tables]
             shared = [e for e in mine if e in seen and isinstance(e, Load | Call)]
             below = {c for e in shared if isinstance(e, Call) for a in e.args for c in walk(a)}
             for expr in shared:

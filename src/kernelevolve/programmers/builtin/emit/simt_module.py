@@ -14,7 +14,8 @@ from kernelevolve.programmers.builtin.emit.kernel import (
 from kernelevolve.programmers.builtin.emit.module import Backend, allocated, python
 from kernelevolve.programmers.builtin.emit.replayed import graphed, together
 from kernelevolve.programmers.builtin.emit.replayed import loaded as replayed
-from kernelevolve.programmers.builtin.emit.simt import MOST_BLOCKS, Kernel, emit, prelude
+from kernelevolve.programmers.builtin.emit.simt import emit, prelude
+from kernelevolve.programmers.builtin.emit.simt_kernel import Kernel
 from kernelevolve.programmers.builtin.emit.simt_product import emit_product, product_prelude
 from kernelevolve.programmers.builtin.emit.steps import Step, writes
 from kernelevolve.programmers.builtin.ir import Contraction, MapReduce, Opaque, Scan
@@ -80,16 +81,32 @@ def _launches(setting: Setting, segment: Segment) -> list[str]:
     written = list(dict.fromkeys(b for s in segment.steps for b in writes(s)))
     rooms = [allocated(setting, b, near=near) for b in written if b not in segment.internal]
     lines = [allocated(setting, b, near=near) for b in written if b in segment.internal]
-    for step, kernel in zip(segment.steps, _kernels(setting, segment), strict=True):
+    kernels = _kernels(setting, segment)
+    lines += _states(kernels, near)
+    for step, kernel in zip(segment.steps, kernels, strict=True):
         assert isinstance(step, MapReduce | Scan | Contraction)
         blocks = f"-(-({python(kernel.points)}) // {kernel.each})"
-        grid = f"max(1, min({blocks}, {MOST_BLOCKS}))"
+        grid = f"max(1, min({blocks}, {kernel.most}))"
         given = ", ".join([*arguments_of(step), *setting.symbols])
+        given += f", {_state(kernel)}" if kernel.state else ""
         called = _loaded(kernel.name)
         for wide in _wide(step):
             longest = ", ".join(f"{b}.numel()" for b in arguments_of(step))
             called = f"({called} if max({longest}) < {NARROW} else {_loaded(wide)})"
-        lines.append(f"{called}[{grid}, {kernel.block}]({given})")
-    if graphed(setting, len(segment.steps)):
+        shared = f", {kernel.shared}" if kernel.shared else ""
+        lines.append(f"{called}[{grid}, {kernel.block}{shared}]({given})")
+    if graphed(setting, len(segment.steps)) and not any(k.state for k in kernels):
         return together(setting, segment, rooms, lines)
     return [*rooms, *lines]
+
+
+def _state(kernel: Kernel) -> str:
+    return f"state_{kernel.name}"
+
+
+def _states(kernels: Sequence[Kernel], near: str) -> list[str]:
+    """One statement that makes the zeros of all kernels that begin with some."""
+    names = "".join(f"{_state(k)}, " for k in kernels if k.state)
+    counts = [f"1 + {k.state} * {python(k.points)}" for k in kernels if k.state]
+    zeros = f"torch.zeros({' + '.join(counts)}, dtype=torch.int64, device={near}.device)"
+    return [f"{names}= {zeros}.split([{', '.join(counts)}])"] if names else []

@@ -7,7 +7,7 @@ from importlib.resources import files
 
 from kernelevolve.programmers.builtin.emit.contraction_collapse import collapsed
 from kernelevolve.programmers.builtin.emit.expr import ARITHMETIC, STORAGE, Printer
-from kernelevolve.programmers.builtin.emit.simt import Kernel, decoded, signature
+from kernelevolve.programmers.builtin.emit.simt_kernel import Kernel, decoded, signature
 from kernelevolve.programmers.builtin.ir import (
     Axis,
     Contraction,

@@ -13,6 +13,7 @@ from typing import TypeAlias
 from kernelevolve.programmers.builtin.emit.steps import Chained, Step
 from kernelevolve.programmers.builtin.emit.sweeps import values
 from kernelevolve.programmers.builtin.ir import (
+    FIND,
     Axis,
     Call,
     Contraction,
@@ -129,7 +130,7 @@ def _volume(axes: Sequence[Axis]) -> Size:
 def _cost(p: Pass) -> int:
     nodes = {e for v in values(p) for e in walk(v)}
     loads = sum(isinstance(e, Load) for e in nodes)
-    heavy = sum(isinstance(e, Call) and e.fn in HEAVY for e in nodes)
+    heavy = sum(isinstance(e, Call) and e.fn in {*HEAVY, *FIND} for e in nodes)
     return ACCESS * (loads + len(p.stores)) + HEAVY_CALL * heavy + CALL * len(nodes)
 
 

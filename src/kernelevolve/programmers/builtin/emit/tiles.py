@@ -13,6 +13,7 @@ from math import isfinite
 
 from kernelevolve.programmers.builtin.emit.expr import ARITHMETIC, Printer, Val, exact
 from kernelevolve.programmers.builtin.ir import (
+    FIND,
     Axis,
     Call,
     Const,
@@ -24,6 +25,7 @@ from kernelevolve.programmers.builtin.ir import (
     Size,
     Store,
     axes_of,
+    table_of,
 )
 from kernelevolve.programmers.builtin.prims import numel
 
@@ -183,13 +185,23 @@ class TilePrinter(Printer):
         if isinstance(expr, Position):
             return _cast(self.offset(expr.index), ARITHMETIC[expr.dtype]), False
         assert isinstance(expr, Call)
-        return self._called(expr), False
+        table = table_of(expr)
+        text = self._called(expr) if table is None else self._searched(expr, table)
+        return text, False
 
     def argument(self, value: str, dtype: DType) -> str:
         """A number that the sizes decide, as an argument."""
         key = (value, dtype)
         name = self.numbers_given.setdefault(key, f"number{len(self.numbers_given)}")
         return _cast(name, dtype)
+
+    def _searched(self, call: Call, table: Load) -> str:
+        value = self.value(call.args[0])
+        sizes = (str(a.value) for a in call.args[2:] if isinstance(a, Const))
+        stride, length = (s.replace("/", "//") for s in sizes)
+        given = f"{table.buffer}, {self.offset(table.index)}, {stride}, {length}"
+        given += f", tl.cast({value.text}, {KIND[value.dtype]}), {self.mask(axes_of(call)) or True}"
+        return f"find_({given}, {FIND[call.fn]}, INDEX)"
 
     def _called(self, call: Call) -> str:
         values = [self.value(a) for a in call.args]

@@ -30,6 +30,7 @@ from kernelevolve.programmers.builtin.ir import (
     Store,
     Term,
     loads_of,
+    table_of,
     walk,
 )
 
@@ -194,6 +195,9 @@ class _Merge:
         self, e: Expr, names: Mapping[str, str], after: str, memo: Mapping[Expr, Expr]
     ) -> Expr:
         if isinstance(e, Call):
+            table = table_of(e)
+            if table is not None and table.buffer in self.values:
+                raise LookupError(table.buffer)
             return self._once(Call(e.dtype, e.fn, tuple(memo[a] for a in e.args)))
         if isinstance(e, Ref):
             return self._once(Ref(e.dtype, e.name + after))

@@ -56,7 +56,7 @@ def emit_loops(
 ) -> list[Launch]:
     """A region as kernels, launched in this order; `buffers` are its arguments."""
     if isinstance(region, Scan):
-        return [emit_scan(region, buffers, symbols, tiles)]
+        return emit_scan(region, buffers, symbols, tiles)
     if not any(p.reductions for p in region.passes):
         return [_map(region, p, n, buffers, symbols, tiles) for n, p in enumerate(region.passes)]
     lane = column_axis(region)

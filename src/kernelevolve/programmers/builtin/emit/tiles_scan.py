@@ -1,4 +1,8 @@
-"""Scans to Triton kernels: a block of rows for each program, and a carry from block to block."""
+"""Scans to Triton kernels: a block of rows for each program, and a carry from block to block.
+
+Of few long rows of integers, every program has a piece: one kernel sums each, and another one adds
+what lies before a piece to its running sums.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ from collections.abc import Sequence
 
 from kernelevolve.programmers.builtin.emit.expr import ARITHMETIC
 from kernelevolve.programmers.builtin.emit.tiles import (
+    INTEGERS,
     KIND,
     Run,
     TilePrinter,
@@ -20,12 +25,82 @@ from kernelevolve.programmers.builtin.emit.tiles_launch import (
     row_block,
 )
 from kernelevolve.programmers.builtin.emit.tiles_reduce import FOLD, JOIN, folded, identity, loop
+from kernelevolve.programmers.builtin.emit.tiles_sweeps import roomed
 from kernelevolve.programmers.builtin.ir import DType, Load, Scan, walk
 from kernelevolve.programmers.builtin.schedule import Tiles
 
+PIECE = 2048
+FEW_ROWS, LONG = 264, 2 * PIECE
 
-def emit_scan(region: Scan, buffers: Sequence[str], symbols: Sequence[str], tiles: Tiles) -> Launch:
-    """A scan as one kernel; `buffers` are its arguments."""
+
+def emit_scan(
+    region: Scan, buffers: Sequence[str], symbols: Sequence[str], tiles: Tiles
+) -> list[Launch]:
+    """A scan as kernels, launched in this order; `buffers` are its arguments."""
+    few = max(points(region.outer).values) < FEW_ROWS and max(region.axis.size.values) >= LONG
+    if few and region.kind == "sum" and ARITHMETIC[region.dtype] in INTEGERS:
+        return _pieces(region, buffers, symbols, tiles)
+    return [_rows(region, buffers, symbols, tiles)]
+
+
+def _pieces(
+    region: Scan, buffers: Sequence[str], symbols: Sequence[str], tiles: Tiles
+) -> list[Launch]:
+    room, rows = f"{region.name}_sums", text_of(points(region.outer))
+    rooms = [
+        f"shared_ = -(-({text_of(region.axis.size)}) // {PIECE})",
+        *roomed({room: ARITHMETIC[region.dtype]}, rows, buffers[0]),
+    ]
+    sizes = compiled_in(symbols, [], [a.size for a in region.outer[1:]])
+    made = []
+    for name, last in ((f"{region.name}_pieces", False), (region.name, True)):
+        printer = TilePrinter()
+        body = _piece(region, printer, room, last)
+        decided = {"INDEX": "index", "num_warps": str(tiles.warps or 4)}
+        given = [*buffers, room]
+        before = [] if last else rooms
+        made.append(
+            launch(name, printer, body, given, sizes, decided, f"(({rows}) * shared_,)", before)
+        )
+    return made
+
+
+def _piece(region: Scan, printer: TilePrinter, room: str, last: bool) -> list[str]:
+    """What a program does with its piece: its sum, or at last its running sums."""
+    kind, length = KIND[ARITHMETIC[region.dtype]], text_of(region.axis.size)
+    head = [
+        f"pieces = (({length}) + {PIECE - 1}) // {PIECE}",
+        "row = tl.program_id(0).to(INDEX) // pieces",
+        "part = tl.program_id(0).to(INDEX) % pieces",
+        f"at = part * {PIECE} + tl.arange(0, {PIECE})",
+        f"at_in = at < ({length})",
+    ]
+    printer.begin(Run("row", region.outer))
+    printer.begin(Run("at", (region.axis,)), "at_in")
+    value = printer.value(region.value).text
+    printer.line(f"mine = tl.cast(tl.where(at_in, {value}, 0), {kind})")
+    if last:
+        for line in (
+            f"sums = tl.zeros([{PIECE}], {kind})",
+            "start = part * 0",
+            "while start < part:",
+            f"    near = start + tl.arange(0, {PIECE})",
+            f"    sums += tl.load({room} + row * pieces + near, mask=near < part, other=0)",
+            f"    start += {PIECE}",
+            "steps = tl.cumsum(mine, 0) + tl.sum(sums, 0)",
+        ):
+            printer.line(line)
+        printer.bind("carry", "steps", False, region.dtype)
+        printer.write(region.store, ("at",), ("at_in",))
+    else:
+        printer.line(f"tl.store({room} + tl.program_id(0), tl.sum(mine, 0))")
+    inside = printer.close()
+    of_row = printer.close()
+    return [*head, *printer.scopes[0].lines, *of_row, *inside]
+
+
+def _rows(region: Scan, buffers: Sequence[str], symbols: Sequence[str], tiles: Tiles) -> Launch:
+    """A scan as one kernel."""
     dtype = ARITHMETIC[region.dtype]
     wide: DType = "f64" if dtype == "f32" and region.kind == "sum" else dtype
     rows = points(region.outer)

@@ -115,6 +115,40 @@ template <class T, class V> IN void scatter(T* p, int64_t stride, V v, int64_t n
   st(lanes, v);
   for (int64_t i = 0; i < n; i++) p[i * stride] = lanes[i];
 }
+// How many of n ascending elements a value goes past, by the probes that torch makes.
+template <bool RIGHT, class S> IN bool past(S border, S v) { return RIGHT ? !(border > v) : !(border >= v); }
+template <bool RIGHT, class T, class S> IN int64_t find(const T* p, int64_t stride, int64_t n, S v) {
+  int64_t low = 0;
+  while (n > 0) {
+    const int64_t half = n >> 1;
+    const bool go = past<RIGHT>(widen(p[(low + half) * stride]), v);
+    low = go ? low + half + 1 : low;
+    n = (n - go) >> 1;
+  }
+  return low;
+}
+template <bool RIGHT, class T, class V>
+IN vi64 find(const T* p, vi64 from, int64_t stride, int64_t n, V v, int64_t lanes) {
+  int64_t low[W] = {}, left[W];
+  for (int i = 0; i < W; i++) left[i] = n;
+  for (int64_t most = n; most > 0; most >>= 1)
+    for (int i = 0; i < lanes; i++) {
+      const int64_t half = left[i] >> 1, at = left[i] ? low[i] + half : 0;
+      const bool go = left[i] != 0 & past<RIGHT>(widen(p[from[i] + at * stride]), v[i]);
+      low[i] += go ? half + 1 : 0;
+      left[i] = (left[i] - go) >> 1;
+    }
+  return ld(low);
+}
+// The same for ascending values in a table that ascends for sure.
+template <class T> IN vi64 find_next(const T* p, int64_t stride, int64_t n, vi64 v, int64_t lanes) {
+  int64_t at[W] = {}, low = find<true>(p, stride, n, v[0]);
+  for (int i = 0; i < lanes; i++) {
+    while (low < n && p[low * stride] <= v[i]) low++;
+    at[i] = low;
+  }
+  return ld(at);
+}
 IN vi64 iota() { vi64 v; for (int i = 0; i < W; i++) v[i] = i; return v; }
 IN vi32 first(int64_t n) { vi32 v; for (int i = 0; i < W; i++) v[i] = i; return v < splat<vi32>((int32_t)n); }
 
