@@ -2,6 +2,7 @@
 
 from kernelevolve.config import RunConfig
 from kernelevolve.core.candidate import Brief, Move, Recalled
+from kernelevolve.core.errors import StoreError
 from kernelevolve.core.events import Command, Proposed
 from kernelevolve.core.likeness import likeness, operators
 from kernelevolve.core.target import TargetSpec
@@ -45,13 +46,14 @@ def searched(
     task: Task,
     clock: Clock,
     target: TargetSpec = TARGET,
+    score: float = 2.0,
     **config: object,
 ) -> Search:
-    """A finished run that confirmed `NAME source 1` at 2x."""
+    """A finished run that confirmed `NAME source 1`."""
     settings = RunConfig.model_validate({"language": "cpp", "nodes": 1, **config})
     journal = Journal(store, name, now=clock)
     journal.start(task, target, settings.model_dump(mode="json"))
-    device = Device(lambda source, stage: passed(2.0, stage))
+    device = Device(lambda source, stage: passed(score, stage))
     writer = Writer(lambda brief: f"{name} source {brief.number}")
     search = Search(journal, settings, session().policy, writer, device, guide="")
     run(search)
@@ -77,6 +79,34 @@ def test_the_like_of_three_runs_is_recalled_with_its_source():
     assert told[0].files[0].text == "scaled_softmax source 1"
     assert told[0].likeness == round(likeness(SOFTMAX, SCALED), 3)
     assert "77" not in told[0].model_dump_json()
+
+
+def test_one_of_the_three_most_alike_is_drawn_and_of_a_task_its_best_run():
+    store, clock = Memory(), Ticking()
+    for number, sizes in enumerate((4096, 64, 256, 1024)):
+        searched(store, f"{sizes}", task(f"t{number}", "x.softmax(-1)", n=sizes), clock)
+    for name, score in (("faster", 3.0), ("slower", 0.9), ("slow", 2.5)):
+        searched(store, name, task("t2", "x.softmax(-1)", n=256), clock, score=score)
+    journal = Journal(store, "new", now=clock)
+    journal.start(SOFTMAX, TARGET, ALWAYS.model_dump(mode="json"))
+    drawn = [r.run for n in range(60) for r in journal.past.recalled(Move(), f"{n}", ALWAYS)]
+    assert len(drawn) == 60
+    assert set(drawn) == {"64", "faster", "1024"}
+
+
+def test_a_run_that_cannot_be_read_is_passed_over(monkeypatch):
+    store, clock = Memory(), Ticking()
+    for name in ("broken", "whole"):
+        searched(store, name, SOFTMAX, clock)
+    read = store.read
+
+    def damaged(run, after=0):
+        if run == "broken":
+            raise StoreError("written by another version")
+        return read(run, after)
+
+    monkeypatch.setattr(store, "read", damaged)
+    assert [r.run for r in fresh(store, SOFTMAX, clock).recalled] == ["whole"]
 
 
 def test_without_a_chance_or_with_parents_nothing_is_recalled():
