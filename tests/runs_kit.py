@@ -1,17 +1,19 @@
 """Journals of small runs, for tests of everything that reads one."""
 
-from kernelevolve.core.candidate import Move
+from kernelevolve.core.candidate import Move, Usage
 from kernelevolve.core.evaluation import Diagnosis, Evaluation, Stage, Status, Timing
 from kernelevolve.core.events import (
     Admitted,
     Confirmed,
     Evaluated,
     Event,
+    Exchanged,
     Failed,
     Proposed,
     RunStarted,
     RunStopped,
     Selected,
+    TriedOut,
 )
 from kernelevolve.core.job import Admission, Finding
 from kernelevolve.core.target import TargetSpec
@@ -74,6 +76,20 @@ def admission(*, admitted: bool = True) -> Admission:
     )
 
 
+def exchanged(number: int) -> Exchanged:
+    return Exchanged(
+        at=1.5,
+        number=number,
+        role="programmer",
+        ordinal=0,
+        model="openai:m",
+        status=200,
+        request="a",
+        response="b",
+        usage=Usage(tokens=5000, dollars=0.02, requests=1),
+    )
+
+
 def journal() -> list[Event]:
     """A run with nodes that end in several ways, one of them confirmed."""
     return [
@@ -84,6 +100,8 @@ def journal() -> list[Event]:
         Evaluated(at=1.0, number=1, evaluation=ok(1.2)),
         selected(2, 1),
         selected(3, 1),
+        exchanged(2),
+        TriedOut(at=1.6, number=2, stage=Stage.VERIFY, candidate="c", evaluation=bad()),
         proposed(2),
         Failed(at=2.0, number=3, message="no answer [in time]"),
         Evaluated(at=3.0, number=2, evaluation=ok(2.1)),

@@ -6,6 +6,7 @@ import pytest
 
 from kernelevolve import app, registry
 from kernelevolve.config import RunConfig
+from kernelevolve.core.candidate import Usage
 from kernelevolve.core.errors import ProgrammerError, TaskError
 from kernelevolve.core.job import Admission, Finding
 from kernelevolve.testing.journals import TASK
@@ -49,6 +50,9 @@ def in_a(monkeypatch, tmp_path):
                     await asyncio.sleep(0 if room.admitted else 3600)
                 finally:
                     room.left.append(len(self.briefs))
+
+            def forecast(self, task: object, target: object, nodes: int) -> Usage:
+                return Usage()
 
         fakes = {("harness", "local"): Harness, ("programmer", "builtin"): lambda: writer}
         writer = Programmer()

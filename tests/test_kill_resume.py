@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from kernelevolve.core.candidate import Brief, Move, Proposal, SourceFile, Usage
+from kernelevolve.core.candidate import Brief, Move, Proposal, SourceFile
 from kernelevolve.core.events import Evaluated, Event, Selected
 from kernelevolve.core.graph import Graph
 from kernelevolve.core.target import TargetSpec
@@ -82,7 +82,7 @@ def recorded(store: Sqlite) -> None:
         kernel = f"// {TWINS.get(number, number)}\n" + KERNEL.replace("FACTOR", factor)
         texts = {"model.py": MODEL, "kernel.cpp": kernel}
         files = tuple(SourceFile(path=path, text=text) for path, text in texts.items())
-        journal.proposed(brief, Proposal(files=files), Usage())
+        journal.proposed(brief, Proposal(files=files))
 
 
 def descendants(pid: int) -> set[tuple[int, str]]:

@@ -8,7 +8,7 @@ import pytest
 from kernelevolve import app
 from kernelevolve.cli.main import main
 from kernelevolve.config import RunConfig
-from kernelevolve.core.candidate import Brief, Move, Proposal, SourceFile, Usage
+from kernelevolve.core.candidate import Brief, Move, Proposal, SourceFile
 from kernelevolve.core.detector import Detector
 from kernelevolve.core.errors import UsageError
 from kernelevolve.core.evaluation import ErrorReport, Evaluation, Stage, Status
@@ -96,7 +96,7 @@ class Run:
             number=number, seed="1",
         )  # fmt: skip
         files = (SourceFile(path="model.py", text=model),)
-        self.journal.proposed(brief, Proposal(files=files), Usage())
+        self.journal.proposed(brief, Proposal(files=files))
         for found in verdicts:
             self.journal.evaluated(number, found)
         return number

@@ -1,19 +1,29 @@
 """The composition root: wires the parts of one run, and offers the verbs that front ends share."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from secrets import token_hex
 
 from pydantic import ValidationError
 
-from kernelevolve import benching, cleaning, registry, taskfile, views
+from kernelevolve import (
+    benching,
+    candidatefile,
+    cleaning,
+    registry,
+    rerunning,
+    steering,
+    taskfile,
+    trajectories,
+    views,
+)
 from kernelevolve.benching import Bench, Row, Standing
 from kernelevolve.cleaning import Cleaned
 from kernelevolve.config import RunConfig, data_folder
-from kernelevolve.core.candidate import Candidate, SourceFile
-from kernelevolve.core.errors import HarnessError, StoreError, UsageError
-from kernelevolve.core.evaluation import Evaluation, Stage, Timing
+from kernelevolve.core.candidate import Candidate
+from kernelevolve.core.errors import StoreError, UsageError
+from kernelevolve.core.evaluation import Evaluation, Stage
 from kernelevolve.core.events import Admitted
 from kernelevolve.core.graph import Graph
 from kernelevolve.core.job import Admission, Job
@@ -29,16 +39,16 @@ from kernelevolve.knowing import show_note as show_note
 from kernelevolve.learning import learn
 from kernelevolve.replaying import Recording
 from kernelevolve.results import Best, Result
+from kernelevolve.sametwice import same_twice
 from kernelevolve.search.journal import Journal
 from kernelevolve.search.loop import Search
 from kernelevolve.search.study import study
+from kernelevolve.steering import Verb as Verb
 from kernelevolve.testing.redteam import suite
 from kernelevolve.testing.redteam.suite import Case, Outcome, Scoreboard
 from kernelevolve.wiring import Machine, Parts, policy_of, programmer_of, text_of, with_language
 
 __all__ = ["Best", "Cleaned", "Doctor", "Result", "with_language"]
-
-SOURCES = (".py", ".cpp", ".h", ".hpp", ".inc", ".cu", ".cuh", ".hip")
 
 
 def open_store(store: str | None) -> Store:
@@ -63,13 +73,14 @@ def optimize(task: Task, config: RunConfig, reporters: Sequence[Reporter] = ()) 
         StoreError: the journal cannot be written.
     """
     store = open_store(config.store)
-    parts, minds = Parts.of(config).timed, (policy_of(config), programmer_of(config, store))
-    config = parts.config
+    parts, policy = Parts.of(config).timed, policy_of(config)
+    programmer, config = programmer_of(config, store), parts.config
     for data in task.attachments.values():
         store.put_blob(data)
     journal = Journal(store, config.run or _fresh_name(task, store), reporters)
-    journal.start(task, parts.target, config.model_dump(mode="json"))
-    return _search(journal, task, config, parts, *minds)
+    forecast = programmer.forecast(task, parts.target, config.nodes)
+    journal.start(task, parts.target, config.model_dump(mode="json"), forecast)
+    return _search(journal, task, config, parts, policy, programmer)
 
 
 def resume(run: str, config: RunConfig, reporters: Sequence[Reporter] = ()) -> Result:
@@ -112,7 +123,7 @@ def evaluate(
     Raises:
         UsageError: the candidate or the task cannot be read, or the task is not admitted.
     """
-    files = candidate_files(candidate)
+    files = candidatefile.read(candidate)
     parts = Parts.of(config)
     config = parts.config
     job = Job(
@@ -185,6 +196,48 @@ def replay(run: str, number: int, store: str | None) -> dict[str, object]:
     return recording.compared(again)
 
 
+def replay_run(run: str, store: str | None, check_prompts: bool) -> dict[str, object]:
+    """Repeat a run from what was recorded, without model or device.
+
+    Raises:
+        UsageError: there is no such run, or its programmer is not to be had here.
+    """
+    kept = open_store(store)
+    config = stored_config(run, store, {})
+    graph = _graph(kept, run)
+    language = registry.load("language", config.language)()
+    again = rerunning.Rerun(
+        kept,
+        run,
+        policy_of(config),
+        language.guide(graph.target) if graph.target else "",
+        lambda *recorded: programmer_of(config, kept, *recorded),
+        check_prompts,
+    )
+    return again.compared()
+
+
+def trajectory_lines(run: str, store: str | None) -> Iterator[dict[str, object]]:
+    """A run's exchanges with their verdicts and rewards, one object per node.
+
+    Raises:
+        UsageError: there is no such run.
+    """
+    kept = open_store(store)
+    return trajectories.lines(run, _graph(kept, run), kept.get_blob)
+
+
+def say(
+    run: str, verb: Verb, store: str | None, number: int | None = None, text: str = ""
+) -> Graph:
+    """Tell a run something while it goes on.
+
+    Raises:
+        UsageError: there is no such run or node, or nothing is said.
+    """
+    return steering.say(open_store(store), run, verb, number, text)
+
+
 def export(run: str, folder: Path, store: str | None, number: int | None = None) -> list[Path]:
     """Write a run's best kernel, or another of its correct ones, as a drop-in operator.
 
@@ -204,7 +257,7 @@ def export(run: str, folder: Path, store: str | None, number: int | None = None)
 
 def doctor(config: RunConfig) -> Doctor:
     """What this machine can do, what is missing, and how even its clock is."""
-    return examine(config, lambda: _same_twice(config))
+    return examine(config, lambda: same_twice(config))
 
 
 def redteam(
@@ -277,32 +330,6 @@ def clean(store: str | None, older_than_days: float, everything: bool, dry_run: 
     )
 
 
-def candidate_files(path: Path) -> tuple[SourceFile, ...]:
-    """The files of a candidate: a folder, or one Python file with the native sources beside it.
-
-    Raises:
-        UsageError: there is no such file, or the folder holds no `model.py`.
-    """
-    try:
-        if path.is_dir():
-            found = {str(p.relative_to(path)): p for p in sorted(path.rglob("*")) if _is_source(p)}
-        else:
-            native = [p for p in sorted(path.parent.iterdir()) if _is_source(p)]
-            found = {p.name: p for p in native if p.suffix != ".py"} | {"model.py": path}
-        if "model.py" not in found:
-            raise UsageError(
-                f"candidate {path}: the folder holds no model.py that defines ModelNew"
-            )
-        return tuple(SourceFile(path=name, text=p.read_text()) for name, p in found.items())
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"candidate {path}: {error}; give a file with ModelNew") from error
-
-
-def _is_source(path: Path) -> bool:
-    hidden = any(part.startswith((".", "__")) for part in path.parts if part not in (".", ".."))
-    return path.is_file() and path.suffix in SOURCES and not hidden
-
-
 def _search(
     journal: Journal,
     task: Task,
@@ -362,39 +389,3 @@ def _fresh_name(task: Task, store: Store) -> str:
     stem = f"{task.name}-{datetime.now():%Y%m%d-%H%M%S}"
     taken = set(store.runs())
     return next(n for i in range(1, 1000) if (n := stem if i == 1 else f"{stem}-{i}") not in taken)
-
-
-AA_TASK = """
-import torch
-
-class Model(torch.nn.Module):
-    def forward(self, x, y):
-        return torch.mm(x, y)
-
-def get_inputs():
-    return [torch.randn(256, 256), torch.randn(256, 256)]
-
-def get_init_inputs():
-    return []
-"""
-
-
-def _same_twice(config: RunConfig) -> Timing:
-    """A library call timed against itself, as candidates are timed in the final check."""
-    task = taskfile.parse("same_twice", AA_TASK)
-    source = AA_TASK.replace("class Model(", "class ModelNew(")
-    files = (SourceFile(path="model.py", text=source),)
-    parts = Parts.of(config)
-    job = Job(
-        task=task,
-        candidate=Candidate(language=parts.config.language, files=files),
-        target=parts.target,
-        stage=Stage.CONFIRM,
-        seed=token_hex(16),
-    )
-    with Machine(parts, parts.config, task.attachments.__getitem__) as machine:
-        machine.admit(task)
-        found = machine.evaluate(job)
-    if not found.ok:
-        raise HarnessError(found.message)
-    return found.timings[0]

@@ -1,6 +1,7 @@
 """Settings of one run, layered: defaults < file < environment < flags."""
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +18,9 @@ Option = bool | int | float | str
 PREFIX = "KERNELEVOLVE_"
 ROLES = ("programmer", "memory", "search")
 """Who asks models: writes kernels, reads diagnostics, searches the knowledge base."""
+KEY = re.compile(r"(_API_KEY|_TOKEN|_SECRET)$")
+SHORTEST_KEY = 8
+"""What is shorter is no key, and may stand in any text."""
 BUDGETS = ("tokens", "dollars", "requests")
 
 
@@ -157,6 +161,17 @@ def _laid_over(below: Mapping[str, object], above: Mapping[str, object]) -> dict
         both = isinstance(value, Mapping) and isinstance(under, Mapping)
         joined[name] = {**under, **value} if both else value  # type: ignore[dict-item]
     return joined
+
+
+def key(name: str) -> str | None:
+    """A key that the environment holds, or None."""
+    return os.environ.get(name)  # noqa: TID251
+
+
+def keys() -> list[str]:
+    """All of them, so that they can be taken out of what is kept."""
+    held = os.environ.items()  # noqa: TID251
+    return [value for name, value in held if KEY.search(name) and len(value) >= SHORTEST_KEY]
 
 
 def data_folder(store: str | None = None) -> Path:

@@ -177,11 +177,21 @@ def _node_row(node: Node) -> Json:
         "score": node.score,
         "message": message,
         "summary": node.proposal.summary if node.proposal else "",
+        "predicted": node.proposal.predicted if node.proposal else None,
+        "models": _asked(node),
         "candidate": node.proposal.candidate if node.proposal else None,
         "confirmed": node.confirmed,
         "confirmed_score": node.confirmation.score if node.confirmation else None,
         "quarantined": node.quarantined,
     }
+
+
+def _asked(node: Node) -> list[Json]:
+    """What its programmer asked models, without the texts."""
+    return [
+        {"role": e.role, "model": e.model, "status": e.status, **e.usage.model_dump()}
+        for e in node.exchanges
+    ]
 
 
 def _diagnosis(evaluation: Evaluation | None) -> Json | None:

@@ -113,8 +113,15 @@ def policy_of(config: RunConfig) -> SelectionPolicy:
     return _made("policy", (config.policy,), config.policy_options, {})[0]  # type: ignore[no-any-return]
 
 
+MODELS = ("model", "helper_model", "base_url", "prices", "dollars")
+"""Fields of the configuration that a programmer with models wants."""
+
+
 def programmer_of(
-    config: RunConfig, store: Store, connections: "Connections | None" = None
+    config: RunConfig,
+    store: Store,
+    connections: "Connections | None" = None,
+    remember: Callable[[KnowledgeBase], KnowledgeBase] = lambda library: library,
 ) -> Programmer:
     """The configuration's programmer, or several that are joined by `+`.
 
@@ -122,6 +129,7 @@ def programmer_of(
         config: names them, with their options and models.
         store: for one that reads runs.
         connections: how models are reached, where it is not over the network.
+        remember: what stands for the knowledge base in a replay.
 
     Raises:
         UsageError: a name, an option or a model is unknown, or a key is missing.
@@ -129,9 +137,9 @@ def programmer_of(
     named = tuple(config.programmer.split("+"))
     given: dict[str, object] = {
         "store": store,
-        "knowledge": _knowledge(config, store),
+        "knowledge": remember(_knowledge(config, store)),
         "connections": connections,
-        **{n: getattr(config, n) for n in ("model", "helper_model", "base_url", "prices")},
+        **{name: getattr(config, name) for name in MODELS},
     }
     members = _made("programmer", named, config.programmer_options, given)
     return members[0] if len(members) == 1 else Colleagues(dict(zip(named, members, strict=True)))

@@ -257,6 +257,15 @@ def test_the_bandit_prefers_what_gains_per_dollar():
     assert unknown.count("new") > 20
 
 
+@pytest.mark.parametrize("role", ["", "programmer"])
+def test_a_role_that_may_spend_nothing_asks_nothing(role):
+    endpoint = Endpoint([ANSWER])
+    told = brief(allowances={role: Allowance(dollars=0.0)})
+    with pytest.raises(ProgrammerLost, match="budget"):
+        asyncio.run(llm(endpoint).propose(told, Bench()))
+    assert not endpoint.asked
+
+
 def test_a_spent_budget_of_tokens_ends_a_conversation():
     spent = {"": Allowance(tokens=500)}
     with pytest.raises(ProgrammerError, match="no end"):

@@ -52,16 +52,17 @@ def test_a_line_per_ended_node() -> None:
 
 
 def test_what_was_not_confirmed_is_said() -> None:
-    events = [*kit.journal()[:10], Confirmed(at=1.0, number=2, evaluation=kit.bad())]
+    events = [*kit.journal()[:12], Confirmed(at=1.0, number=2, evaluation=kit.bad())]
     assert watch(events).splitlines()[-1] == "#2 not confirmed: wrong  output 0 differs"
 
 
 def test_the_live_view_names_best_path_counts_and_work() -> None:
-    events = [*kit.journal()[:10], kit.selected(4, 2), kit.selected(5, 2), kit.proposed(5)]
+    events = [*kit.journal()[:12], kit.selected(4, 2), kit.selected(5, 2), kit.proposed(5)]
     shown = watch(events, terminal=True)
     assert "2.10x" in shown
     assert "2.10x eager, 2.52x compile" in shown
     assert "61% of the roofline" in shown
+    assert "5.0 k tokens, $0.02" in shown
     assert "not confirmed yet" in shown
     assert "#1 1.20x → #2 2.10x" in shown
     assert "3/60" in shown

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from random import Random
 
 from kernelevolve.config import RunConfig
-from kernelevolve.core.candidate import Brief, Proposal, SourceFile
+from kernelevolve.core.candidate import Brief, Proposal, SourceFile, Usage
 from kernelevolve.core.errors import UsageError
 from kernelevolve.core.evaluation import Evaluation, Stage, Status
 from kernelevolve.core.job import Admission, Job
@@ -47,6 +47,9 @@ class Writer:
     most_at_work: int = 0
 
     async def study(self, task: object, target: object, bench: object) -> None: ...
+
+    def forecast(self, task: object, target: object, nodes: int) -> Usage:
+        return Usage()
 
     async def propose(self, brief: Brief, bench: Workbench) -> Proposal:
         self.briefs.append(brief)

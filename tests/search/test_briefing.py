@@ -4,7 +4,7 @@ import asyncio
 import pytest
 
 from kernelevolve.config import RunConfig
-from kernelevolve.core.candidate import Brief, Move, Proposal, SourceFile, Usage
+from kernelevolve.core.candidate import Brief, Move, Proposal, SourceFile
 from kernelevolve.core.errors import ProgrammerError
 from kernelevolve.core.evaluation import Evaluation, Stage, Status
 from kernelevolve.core.events import Quarantined
@@ -26,7 +26,7 @@ def journal() -> Journal:
         journal.selected(Move(parents=parents))
         told = brief(journal, number, RunConfig(language="cpp"), "")
         files = (SourceFile(path="model.py", text=f"source {number}\nend\n"),)
-        journal.proposed(told, Proposal(files=files, plan=f"plan {number}"), Usage())
+        journal.proposed(told, Proposal(files=files, plan=f"plan {number}"))
         journal.evaluated(number, with_held_out(passed(1.0 + number)))
     return journal
 
@@ -66,7 +66,7 @@ def test_a_long_history_shows_its_latest(journal):
         parent = len(journal.graph)
         answer = told(journal, memory="lineage", parents=(parent,))
         files = (SourceFile(path="model.py", text=f"source {answer.number}"),)
-        journal.proposed(answer, Proposal(files=files), Usage())
+        journal.proposed(answer, Proposal(files=files))
         journal.evaluated(answer.number, passed(2.0))
     last = told(journal, memory="lineage", parents=(answer.number,))
     assert numbers(last.history) == list(range(answer.number - HISTORY, answer.number))
@@ -118,6 +118,8 @@ class Judge:
 
 
 def test_the_bench_evaluates_hides_and_meters(journal):
+    before = journal.graph.usage.device_seconds
+
     async def scenario():
         judge = Judge()
         bench = Bench(journal, 1, "cpp", judge)
@@ -130,7 +132,7 @@ def test_the_bench_evaluates_hides_and_meters(journal):
     assert not any(t.held_out for t in tries[0].timings)
     assert tries[-1].status is Status.REJECTED
     assert "no tries left" in tries[-1].message
-    assert bench.spent.device_seconds == 1.5 * TRIES
+    assert journal.graph.usage.device_seconds == before + 1.5 * TRIES
 
 
 def test_the_bench_confirms_nothing(journal):

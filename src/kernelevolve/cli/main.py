@@ -11,7 +11,16 @@ from typing import Annotated
 
 import typer
 
-from kernelevolve.cli import bench, knowledge, machine, optimize, redteam, runs, tasks
+from kernelevolve.cli import (
+    bench,
+    knowledge,
+    machine,
+    optimize,
+    redteam,
+    runs,
+    steering,
+    tasks,
+)
 from kernelevolve.cli.options import examples
 from kernelevolve.cli.reply import (
     BAD_INPUT,
@@ -58,7 +67,7 @@ def describe(
     """Writes, verifies, times and searches for faster compute kernels for PyTorch modules."""
 
 
-for group in (optimize, runs, tasks, machine, redteam, bench, knowledge):
+for group in (optimize, runs, steering, tasks, machine, redteam, bench, knowledge):
     group.register(cli)
 
 

@@ -45,6 +45,8 @@ def node(found: Mapping[str, Any]) -> RenderableType:
     parts: list[RenderableType] = [_leaf(found, None)]
     if proof := found.get("quarantine"):
         parts.append(_proof(proof))
+    if said := _asked(found):
+        parts += [_heading("models"), said]
     if diagnosis := found.get("diagnosis"):
         parts += [_heading("diagnosis"), escape(str(diagnosis["sentence"]))]
         parts += [f"  [dim]{escape(remark)}[/dim]" for remark in diagnosis.get("remarks", ())]
@@ -62,6 +64,19 @@ def node(found: Mapping[str, Any]) -> RenderableType:
     if brief := found.get("brief"):
         parts += [_heading("brief"), f"[dim]{len(brief):,} characters; --json prints it[/dim]"]
     return Group(*parts)
+
+
+def _asked(found: Mapping[str, Any]) -> str:
+    """Which models were asked, what that cost, and how the prediction came out."""
+    lines = [
+        f"{asked['role']} asked {asked['model']}: {asked['tokens']} tokens, ${asked['dollars']:.4f}"
+        for asked in found.get("models", ())
+    ]
+    if (predicted := found.get("predicted")) is not None:
+        score = found.get("score")
+        measured = f"measured {score:.2f}x" if score is not None else "nothing was measured"
+        lines.append(f"predicted {predicted:.2f}x, {measured}")
+    return escape("\n".join(lines))
 
 
 def replayed(found: Mapping[str, Any]) -> str:
@@ -162,3 +177,13 @@ def _when(at: object) -> str:
 
 def _first_line(text: object) -> str:
     return (str(text or "").strip().splitlines() or [""])[0]
+
+
+def rerun(found: Mapping[str, Any]) -> str:
+    """How the replay of a whole run went."""
+    counts = ", ".join(f"{count} {what}" for what, count in found["checked"].items())
+    head = f"{found['run']}: {found['events']} events, {counts or 'nothing'} asked again"
+    if found["same"]:
+        return f"[green]{escape(head)}: all as recorded[/green]"
+    lines = [*found["differences"], *([f"and {found['more']} more"] if found["more"] else [])]
+    return "\n".join([f"[red]{escape(head)}; differences:[/red]", *map(escape, lines)])

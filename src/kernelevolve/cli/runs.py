@@ -1,5 +1,6 @@
 """`runs`, `show`, `replay`, `best` and `clean`: what the store holds."""
 
+import json
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -24,8 +25,15 @@ def register(cli: typer.Typer) -> None:
         )
     )(show)
     cli.command(
-        epilog=examples("kernelevolve replay RUN 17", "kernelevolve replay RUN best --json")
+        epilog=examples(
+            "kernelevolve replay RUN --check-prompts",
+            "kernelevolve replay RUN 17",
+            "kernelevolve replay RUN best --json",
+        )
     )(replay)
+    cli.command(epilog=examples("kernelevolve export-trajectories RUN -o run.jsonl"))(
+        export_trajectories
+    )
     cli.command(epilog=examples("kernelevolve best RUN -o kernel/ && python kernel/verify.py"))(
         best
     )
@@ -66,18 +74,52 @@ def show(
 @with_settings("store")
 def replay(
     run: RunName,
-    node: Annotated[str, typer.Argument(metavar="NODE", help="Number of a node, or best.")],
     settings: Settings,
+    node: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Argument(metavar="[NODE]", help="Number of a node, or best.", show_default=False),
+    ] = None,
+    check_prompts: Annotated[
+        bool,
+        typer.Option("--check-prompts", help="Also compare every prompt, byte by byte."),
+    ] = False,
 ) -> Reply:
-    """Judge a node again on the same secret inputs, and say whether the verdict is the same.
+    """Repeat a run from its recording, or judge one of its nodes again.
 
-    Status, detector and errors must agree, times may differ. Exit code 1 when they do not.
+    A run needs neither model nor device: choices, briefs, prompts and answers of today are
+    compared with the recorded ones. A node is judged on the same secret inputs: status, detector
+    and errors must agree, times may differ. Exit code 1 where something differs.
     """
     store = settings.store
+    if node is None:
+        found = app.replay_run(run, store, check_prompts)
+        return Reply(found, render.rerun(found), DONE if found["same"] else FELL_SHORT)
+    if check_prompts:
+        raise UsageError("--check-prompts is for a whole run: leave the node out")
     number = _number(run, node, store)
     with STDERR.status(f"judging #{number} of {run} again"):
         found = app.replay(run, number, store)
     return Reply(found, render.replayed(found), DONE if found["same"] else FELL_SHORT)
+
+
+@with_settings("store")
+def export_trajectories(
+    run: RunName,
+    settings: Settings,
+    output: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("-o", "--output", metavar="FILE", help="By default RUN.jsonl."),
+    ] = None,
+) -> Reply:
+    """Write every exchange with a model, its verdict and its reward as JSONL, for training."""
+    file = output or Path(f"{run}.jsonl")
+    rows = [json.dumps(line) for line in app.trajectory_lines(run, settings.store)]
+    try:
+        file.write_text("".join(f"{row}\n" for row in rows))
+    except OSError as error:
+        raise UsageError(f"{file}: {error.strerror}; choose another file with -o") from error
+    text = f"wrote {len(rows)} nodes that asked a model to {file}"
+    return Reply({"run": run, "file": str(file), "lines": len(rows)}, escape(text))
 
 
 @with_settings("store")

@@ -10,7 +10,19 @@ from rich.markup import escape
 from kernelevolve.cli.reply import shell
 from kernelevolve.config import RunConfig
 
-SEARCHED = ("target", "language", "programmer", "policy", "threads", "nodes", "minutes", "goal")
+SEARCHED = (
+    "target",
+    "language",
+    "programmer",
+    "model",
+    "helper_model",
+    "base_url",
+    "policy",
+    "threads",
+    "nodes",
+    "minutes",
+    "goal",
+)
 
 
 @dataclass(frozen=True)
@@ -109,9 +121,11 @@ def _commands(
 def _effort(found: Mapping[str, Any]) -> str:
     statuses = ", ".join(f"{count} {name}" for name, count in found["nodes"]["by_status"].items())
     seconds = found["usage"]["seconds"]
+    models = f", {found['usage']['tokens']} tokens" if found["usage"].get("tokens") else ""
+    price = f", ${found['usage']['dollars']:.2f}" if found["usage"].get("dollars") else ""
     return (
-        f"run {found['run']}: {found['nodes']['total']} attempts ({statuses}) in {seconds:.0f} s, "
-        f"stopped by {found['stopped_by'] or 'nothing yet'}"
+        f"run {found['run']}: {found['nodes']['total']} attempts ({statuses}) in {seconds:.0f} s"
+        f"{models}{price}, stopped by {found['stopped_by'] or 'nothing yet'}"
     )
 
 
@@ -120,9 +134,10 @@ def flags(config: RunConfig, fields: Sequence[str]) -> list[str]:
     words: list[str] = []
     for field in fields:
         value = getattr(config, field)
-        if value != RunConfig.model_fields[field].default:
+        if value != getattr(RunConfig(), field):
             flag = "--" + field.replace("_", "-")
-            words += [flag] if value is True else [flag, str(value)]
+            several = value if isinstance(value, tuple) else (value,)
+            words += [flag] if value is True else [w for v in several for w in (flag, str(v))]
     for prefix in ("policy", "programmer"):
         for key, value in getattr(config, f"{prefix}_options").items():
             words += ["--set", f"{prefix}.{key}={value}"] if "policy" in fields else []

@@ -6,6 +6,7 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from kernelevolve.core.evaluation import Evaluation
+from kernelevolve.core.note import Note
 from kernelevolve.core.record import Record, digest
 from kernelevolve.core.target import TargetSpec
 from kernelevolve.core.task import Task
@@ -154,6 +155,8 @@ class Tried(Record):
 
     plan: str
     """The programmer's own notes."""
+    summary: str = ""
+    """What its programmer said it does."""
     score: float | None = None
     """What it measured; None where it was not timed or does not count."""
 
@@ -202,8 +205,10 @@ class Brief(Record):
     """Plans that this run already holds, so that none is proposed twice; whatever the memory."""
     hints: tuple[str, ...] = ()
     """What a person asked for while the run goes on."""
-    pinned: tuple[int, ...] = ()
-    """Nodes that a person wants followed up."""
+    baselines_us: dict[str, dict[str, float]] = Field(default_factory=dict)
+    """Workload that is shown to baseline to median microseconds per call: what is to be beaten."""
+    floor_us: dict[str, float] = Field(default_factory=dict)
+    """The same workloads' least time by measured peaks, microseconds."""
     allowances: dict[str, Allowance] = Field(default_factory=dict)
     """By role what may still be spent on models; the whole run's under the empty name."""
     yields: tuple[Yield, ...] = ()
@@ -229,5 +234,7 @@ class Proposal(Record):
     """The whole task is left to library calls; nothing was written for it."""
     predicted: float | None = None
     """The score that it expects."""
+    notes: tuple[Note, ...] = ()
+    """Notes of the knowledge base that it was written with."""
     usage: Usage = Usage()
     """What the answer cost."""

@@ -6,7 +6,7 @@ from pydantic import Field, TypeAdapter
 
 from kernelevolve.core.candidate import Move, Usage
 from kernelevolve.core.detector import Detector
-from kernelevolve.core.evaluation import Evaluation
+from kernelevolve.core.evaluation import Evaluation, Stage
 from kernelevolve.core.job import Admission
 from kernelevolve.core.record import Record
 from kernelevolve.core.target import TargetSpec
@@ -28,6 +28,8 @@ class RunStarted(_Event):
     """Where."""
     config: dict[str, object]
     """The whole `RunConfig`, as JSON values."""
+    forecast: Usage = Usage()
+    """About what its models will cost, if it runs to its last node."""
 
 
 class RunResumed(_Event):
@@ -80,6 +82,8 @@ class Proposed(_Event):
     """The score that its programmer expected."""
     brief: str | None = None
     """Blob of the brief."""
+    notes: str | None = None
+    """Blob of the notes that its programmer was shown, as a JSON list."""
     usage: Usage = Usage()
     """What the answer cost."""
 
@@ -104,6 +108,20 @@ class Exchanged(_Event):
     """Blob of the answer's body."""
     usage: Usage
     """What it cost."""
+
+
+class TriedOut(_Event):
+    """A programmer had its workbench judge files before it answered."""
+
+    kind: Literal["tried_out"] = "tried_out"
+    number: int
+    """The node."""
+    stage: Stage
+    """How far they should go."""
+    candidate: str
+    """Content hash of the files."""
+    evaluation: Evaluation
+    """The verdict as the programmer saw it."""
 
 
 class Failed(_Event):
@@ -177,6 +195,7 @@ Event = Annotated[
     | Admitted
     | Selected
     | Exchanged
+    | TriedOut
     | Proposed
     | Failed
     | Evaluated

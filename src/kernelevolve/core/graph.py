@@ -19,6 +19,7 @@ from kernelevolve.core.events import (
     RunStarted,
     RunStopped,
     Selected,
+    TriedOut,
 )
 from kernelevolve.core.job import Admission
 from kernelevolve.core.record import Record
@@ -239,6 +240,10 @@ class Graph:
         self._change(event.number, exchanges=(*node.exchanges, event))
         self.usage = self.usage + event.usage
         self.usage_of[event.role] = self.usage_of.get(event.role, Usage()) + event.usage
+
+    @_apply.register
+    def _(self, event: TriedOut) -> None:
+        self._charge(event.evaluation)
 
     @_apply.register
     def _(self, event: Proposed) -> None:

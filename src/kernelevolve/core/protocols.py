@@ -5,7 +5,15 @@ from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any, Protocol
 
-from kernelevolve.core.candidate import Brief, Candidate, Exchange, Move, Proposal, SourceFile
+from kernelevolve.core.candidate import (
+    Brief,
+    Candidate,
+    Exchange,
+    Move,
+    Proposal,
+    SourceFile,
+    Usage,
+)
 from kernelevolve.core.evaluation import Build, Evaluation, Flag, Stage
 from kernelevolve.core.events import Event
 from kernelevolve.core.graph import Graph
@@ -120,10 +128,15 @@ class Programmer(Protocol):
         """
         ...
 
+    def forecast(self, task: Task, target: TargetSpec, nodes: int) -> Usage:
+        """About what so many answers cost, said before a run starts; nothing without a model."""
+        ...
+
     async def propose(self, brief: Brief, bench: Workbench) -> Proposal:
         """Answer a brief.
 
         Raises:
+            ProgrammerLost: nor will the next one be answered; the run stops.
             ProgrammerError: no answer could be made; the node ends as failed.
         """
         ...

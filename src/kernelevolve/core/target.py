@@ -125,6 +125,8 @@ class TargetSpec(Record):
     """Which of several devices of this architecture."""
     name: str = ""
     """What the vendor calls it."""
+    features: tuple[str, ...] = ()
+    """Instruction sets that kernels may use, as the system names them: `avx2`, `avx512f` …"""
     cores: tuple[int, ...] = ()
     """Processor numbers that both sides of a timing are pinned to."""
     last_level_cache: int = 0

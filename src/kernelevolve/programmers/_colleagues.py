@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from random import Random
 
-from kernelevolve.core.candidate import Brief, Proposal
+from kernelevolve.core.candidate import Brief, Proposal, Usage
 from kernelevolve.core.errors import ProgrammerError, ProgrammerLost
 from kernelevolve.core.protocols import Programmer, Workbench
 from kernelevolve.core.target import TargetSpec
@@ -33,6 +33,10 @@ class Colleagues:
         """See `Programmer`."""
         for member in self.members.values():
             await member.study(task, target, bench)
+
+    def forecast(self, task: Task, target: TargetSpec, nodes: int) -> Usage:
+        """See `Programmer`. As if each were asked for all."""
+        return sum((m.forecast(task, target, nodes) for m in self.members.values()), Usage())
 
     async def propose(self, brief: Brief, bench: Workbench) -> Proposal:
         """The answer of the first that has one, in the order that fits the brief.

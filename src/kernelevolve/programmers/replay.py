@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from functools import cached_property
 
-from kernelevolve.core.candidate import Brief, Proposal, SourceFile
+from kernelevolve.core.candidate import Brief, Proposal, SourceFile, Usage
 from kernelevolve.core.errors import ProgrammerError
 from kernelevolve.core.events import Proposed
 from kernelevolve.core.graph import Graph
@@ -27,6 +27,10 @@ class Replay:
 
     async def study(self, task: Task, target: TargetSpec, bench: Workbench) -> None:
         """See `Programmer`. The recording holds all answers."""
+
+    def forecast(self, task: Task, target: TargetSpec, nodes: int) -> Usage:
+        """See `Programmer`."""
+        return Usage()
 
     async def propose(self, brief: Brief, bench: Workbench) -> Proposal:
         """See `Programmer`. What failed in the recording fails again, with the same words."""

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 
-from kernelevolve.core.candidate import Attempt, Brief, Proposal, SourceFile
+from kernelevolve.core.candidate import Attempt, Brief, Proposal, SourceFile, Usage
 from kernelevolve.core.errors import ProgrammerError
 from kernelevolve.core.protocols import Programmer, Workbench
 from kernelevolve.core.record import digest
@@ -35,6 +35,10 @@ class Tuner:
 
     async def study(self, task: Task, target: TargetSpec, bench: Workbench) -> None:
         """See `Programmer`. There is nothing to study."""
+
+    def forecast(self, task: Task, target: TargetSpec, nodes: int) -> Usage:
+        """See `Programmer`."""
+        return Usage()
 
     async def propose(self, brief: Brief, bench: Workbench) -> Proposal:
         """Turn one or two knobs of the first parent.

@@ -14,6 +14,7 @@ from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 
+from kernelevolve.core.candidate import Usage
 from kernelevolve.core.events import (
     Admitted,
     Confirmed,
@@ -58,6 +59,7 @@ class View:
     best: str = "nothing yet"
     path: str = ""
     counts: str = ""
+    spent: str = ""
     done: int = 0
     wanted: int | None = None
     started: float = field(default_factory=time.time)
@@ -75,6 +77,8 @@ class View:
         if self.wanted:
             bar = _bar(self.done / self.wanted)
             facts.add_row("[dim]nodes[/dim]", f"{bar} {self.done}/{self.wanted}  {self.counts}")
+        if self.spent:
+            facts.add_row("[dim]models[/dim]", self.spent)
         limit = f" / {_clock(self.minutes * 60)}" if self.minutes else ""
         facts.add_row("[dim]time[/dim]", f"{_clock(elapsed)}{limit}")
         for work in self.work:
@@ -149,6 +153,7 @@ class Console:
             best=_best(best) if best else "nothing yet",
             path=_path(graph, best) if best else "",
             counts=", ".join(counts),
+            spent=_spent(graph.usage) if graph.usage.tokens else "",
             done=len(graph) - len(graph.open),
             wanted=nodes if isinstance(nodes, int) else None,
             started=at - graph.seconds(at),
@@ -168,7 +173,9 @@ class Console:
 def line_for(event: Event, graph: Graph) -> str | None:
     """The line that an event is worth in markup, or None."""
     match event:
-        case RunStarted() | RunResumed():
+        case RunStarted(forecast=forecast):
+            return f"[bold]{_title(graph)}[/bold]{_forecast(forecast)}"
+        case RunResumed():
             return f"[bold]{_title(graph)}[/bold]"
         case Admitted(admission=admission):
             return _admitted(admission)
@@ -182,6 +189,18 @@ def line_for(event: Event, graph: Graph) -> str | None:
             return f"stopped by {escape(event.reason)}"
         case _:
             return None
+
+
+def _forecast(usage: Usage) -> str:
+    """What models may cost, where there are any."""
+    return f"\nestimate   about {_spent(usage)} to the last node" if usage.tokens else ""
+
+
+def _spent(usage: Usage) -> str:
+    """Tokens and dollars; a price that is not known is not shown as nothing."""
+    tokens = f"{usage.tokens / 1e6:.1f} M" if usage.tokens >= 1e5 else f"{usage.tokens / 1e3:.1f} k"
+    price = f", ${usage.dollars:.2f}" if usage.dollars else ", price unknown"
+    return f"{tokens} tokens{price}"
 
 
 def _admitted(found: Admission) -> str:

@@ -2,17 +2,16 @@
 
 import difflib
 import re
-import time
 from collections.abc import Awaitable, Callable, Sequence
 
-from kernelevolve.core.candidate import Candidate, Exchange, SourceFile, Usage
+from kernelevolve.core.candidate import Candidate, Exchange, SourceFile
 from kernelevolve.core.errors import ProgrammerError
 from kernelevolve.core.evaluation import Evaluation, Stage, Status
 from kernelevolve.core.graph import Node
 from kernelevolve.search.journal import Journal
 
 TRIES = 8
-"""How often one answer may be tried out."""
+"""How often one answer may be tried out; static checks are free."""
 
 Judge = Callable[[Candidate, Stage], Awaitable[Evaluation]]
 Execute = Callable[[Sequence[str], bytes], Awaitable[bytes]]
@@ -24,8 +23,15 @@ async def execute_nothing(command: Sequence[str], stdin: bytes) -> bytes:
     raise ProgrammerError(f"this harness runs no commands: {' '.join(command)}")
 
 
+def refused(stage: Stage) -> Evaluation:
+    """The verdict on what is not tried out."""
+    why = "confirm is not for trying" if stage is Stage.CONFIRM else "no tries left"
+    message = f"{why}: answer with what you have"
+    return Evaluation(status=Status.REJECTED, stage=Stage.SCREEN, message=message)
+
+
 class Bench:
-    """The workbench of one node; `spent` says what its use cost."""
+    """The workbench of one node, which is charged for its use."""
 
     def __init__(
         self,
@@ -36,7 +42,6 @@ class Bench:
         execute: Execute = execute_nothing,
         tries: int = TRIES,
     ) -> None:
-        self.spent = Usage()
         self._journal = journal
         self._number = number
         self._language = language
@@ -46,18 +51,13 @@ class Bench:
 
     async def try_out(self, files: Sequence[SourceFile], stage: Stage) -> Evaluation:
         """See `Workbench`. The final check is not for trying, and tries are counted."""
-        if self._left <= 0 or stage is Stage.CONFIRM:
-            why = "confirm is not for trying" if self._left > 0 else "no tries left"
-            message = f"{why}: answer with what you have"
-            return Evaluation(status=Status.REJECTED, stage=Stage.SCREEN, message=message)
-        self._left -= 1
-        began = time.monotonic()
+        if (self._left <= 0 and stage is not Stage.SCREEN) or stage is Stage.CONFIRM:
+            return refused(stage)
+        self._left -= stage is not Stage.SCREEN
         candidate = Candidate(language=self._language, files=tuple(files))
-        evaluation = await self._judge(candidate, stage)
-        self.spent = self.spent + Usage(
-            seconds=time.monotonic() - began, device_seconds=evaluation.device_seconds
-        )
-        return evaluation.without_held_out()
+        evaluation = (await self._judge(candidate, stage)).without_held_out()
+        self._journal.tried_out(self._number, stage, candidate, evaluation)
+        return evaluation
 
     async def run(self, command: Sequence[str], stdin: bytes) -> bytes:
         """See `Workbench`."""

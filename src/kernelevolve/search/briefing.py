@@ -2,7 +2,8 @@
 
 import ast
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import TypeVar
 
 from kernelevolve.config import BUDGETS, ROLES, RunConfig
 from kernelevolve.core.candidate import Allowance, Attempt, Brief, Move, Tried, Usage, Yield
@@ -31,12 +32,21 @@ def brief(journal: Journal, number: int, config: RunConfig, guide: str) -> Brief
         recalled=journal.past.recalled(move, seed, config),
         tried=_tried(graph),
         hints=tuple(graph.hints),
-        pinned=tuple(sorted(graph.pinned)),
+        baselines_us=_shown(graph, graph.admission.baselines_us if graph.admission else {}),
+        floor_us=_shown(graph, graph.admission.floor_us if graph.admission else {}),
         allowances=_allowances(graph, config),
         yields=_yields(graph),
         number=number,
         seed=seed,
     )
+
+
+T = TypeVar("T")
+
+
+def _shown(graph: Graph, by_workload: Mapping[str, T]) -> dict[str, T]:
+    shown = {w.name for w in graph.task.shown} if graph.task else set()
+    return {name: value for name, value in by_workload.items() if name in shown}
 
 
 def _allowances(graph: Graph, config: RunConfig) -> dict[str, Allowance]:
@@ -105,7 +115,11 @@ def _tried(graph: Graph) -> tuple[Tried, ...]:
     from elsewhere.
     """
     return tuple(
-        Tried(plan=node.proposal.plan, score=None if node.quarantined else node.score)
+        Tried(
+            plan=node.proposal.plan,
+            summary=node.proposal.summary,
+            score=None if node.quarantined else node.score,
+        )
         for node in graph
         if node.proposal and node.proposal.plan and node.proposal.candidate in graph.by_candidate
     )

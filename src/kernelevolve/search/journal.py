@@ -1,5 +1,6 @@
 """A run's journal as its writer sees it: the graph is always what the store holds, in its order."""
 
+import json
 import logging
 import time
 from collections.abc import Callable, Container, Mapping, Sequence
@@ -28,6 +29,7 @@ from kernelevolve.core.events import (
     RunStarted,
     RunStopped,
     Selected,
+    TriedOut,
 )
 from kernelevolve.core.graph import Graph
 from kernelevolve.core.lease import HEARTBEAT_SECONDS, Lease
@@ -67,7 +69,13 @@ class Journal:
         """What other runs of the store did before this one began."""
         return Past(self.store, self.run, self.graph)
 
-    def start(self, task: Task, target: TargetSpec, config: Mapping[str, object]) -> None:
+    def start(
+        self,
+        task: Task,
+        target: TargetSpec,
+        config: Mapping[str, object],
+        forecast: Usage = Usage(),  # noqa: B008 - a frozen record
+    ) -> None:
         """Begin a new run.
 
         Raises:
@@ -79,7 +87,10 @@ class Journal:
                 f"run {self.run!r} exists: continue it with `kernelevolve resume {self.run}`, "
                 "or choose another name with --run"
             )
-        self.record(RunStarted(at=self.now(), task=task, target=target, config=dict(config)))
+        event = RunStarted(
+            at=self.now(), task=task, target=target, config=dict(config), forecast=forecast
+        )
+        self.record(event)
 
     def resume(self, config: Mapping[str, object]) -> None:
         """Take a run up again.
@@ -112,8 +123,8 @@ class Journal:
         """A node is opened for a move."""
         self.record(Selected(at=self.now(), number=self.graph.next_number, move=move))
 
-    def proposed(self, brief: Brief, proposal: Proposal, spent: Usage) -> None:
-        """A programmer answered; `spent` is what its workbench cost.
+    def proposed(self, brief: Brief, proposal: Proposal) -> None:
+        """A programmer answered.
 
         The brief is kept without `tried`, which the journal itself tells.
         """
@@ -131,7 +142,8 @@ class Journal:
             fallback=proposal.fallback,
             predicted=proposal.predicted,
             brief=self.store.put_blob(kept.model_dump_json().encode()),
-            usage=proposal.usage + spent,
+            notes=self._notes(proposal),
+            usage=proposal.usage,
         )
         self.record(event)
 
@@ -148,6 +160,19 @@ class Journal:
             request=self.store.put_blob(exchange.request),
             response=self.store.put_blob(exchange.response),
             usage=exchange.usage,
+        )
+        self.record(event)
+
+    def tried_out(
+        self, number: int, stage: Stage, candidate: Candidate, evaluation: Evaluation
+    ) -> None:
+        """A node's programmer had files judged."""
+        event = TriedOut(
+            at=self.now(),
+            number=number,
+            stage=stage,
+            candidate=candidate.id,
+            evaluation=evaluation,
         )
         self.record(event)
 
@@ -204,6 +229,12 @@ class Journal:
             SourceFile(path=path, text=self.store.get_blob(ref).decode())
             for path, ref in proposal.files.items()
         )
+
+    def _notes(self, proposal: Proposal) -> str | None:
+        if not proposal.notes:
+            return None
+        notes = [note.model_dump(mode="json") for note in proposal.notes]
+        return self.store.put_blob(json.dumps(notes).encode())
 
     def _quarantine(self, number: int, verdict: Evaluation) -> list[Quarantined]:
         """Appended in one piece with the verdict, so that no reader sees one without the other."""

@@ -126,7 +126,7 @@ class Search:
         except Exception as error:  # noqa: BLE001 - a fault in one answer must not end the run
             self.journal.failed(number, error)
             return False
-        self.journal.proposed(brief, proposal, bench.spent)
+        self.journal.proposed(brief, proposal)
         return True
 
     async def _evaluate(self, number: int) -> None:

@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 import tempfile
@@ -30,6 +31,7 @@ class Cpu:
                 vendor="cpu",
                 arch=platform.machine(),
                 name=_model_name(),
+                features=_features(),
                 cores=tuple(sorted(os.sched_getaffinity(0))),
                 last_level_cache=_last_level_cache(),
                 memory=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
@@ -91,6 +93,20 @@ def _probe(source: str, cores: Sequence[int]) -> str:
 def _narrow_types(flops: Mapping[str, float]) -> dict[str, float]:
     """Sixteen-bit types run at the float32 rate here, unless the unit for matrices is used."""
     return {"bfloat16": flops["float32"], "float16": flops["float32"]}
+
+
+FEATURES = re.compile(r"avx2|avx512\w+|avx_vnni|fma|f16c|amx\w+|asimd\w*|sve\w*|bf16|i8mm")
+"""What of a processor's flags a kernel's author wants to know."""
+
+
+def _features() -> tuple[str, ...]:
+    """Vector instruction sets, in alphabetical order."""
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return ()
+    found = re.search(r"^(?:flags|Features)\s*:(.*)$", text, re.M)
+    return tuple(sorted(f for f in found[1].split() if FEATURES.fullmatch(f))) if found else ()
 
 
 def _model_name() -> str:

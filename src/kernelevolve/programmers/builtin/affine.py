@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
+from kernelevolve.programmers.builtin.convolutions import convolution, is_convolution
 from kernelevolve.programmers.builtin.ir import Size
 from kernelevolve.programmers.builtin.prims import Builder, Node, topological
-from kernelevolve.programmers.builtin.rules_layers import convolution, is_convolution
 
 EXACT = frozenset({"f32", "f64"})
 """Where rounding a weight once more costs no more than what sums round anyway."""
@@ -124,10 +124,10 @@ class Affine:
 
     def _scaled_filter(self, core: Node, weight: Node, factor: Node) -> Node:
         """A filter is [outputs, ...], or [inputs, outputs of a group, ...] where transposed."""
-        transposed, groups = core.attr[-2:]
+        how, groups = core.attr[2], core.attr[2].groups
         one, shape = Size.of(1), weight.shape
         lead: tuple[Size, ...] = (weight.shape[0], one)
-        if transposed:
+        if how.transposed:
             shape = (groups, weight.shape[0] // groups, *weight.shape[1:])
             lead = (groups, one, weight.shape[1])
         if factor.shape:
@@ -146,6 +146,6 @@ class Affine:
         x = core.inputs[0]
         if core.op == "opaque":
             bias = shift and self.build.expand(shift, [core.shape[1]])
-            return convolution(self.build, core.shape, x, weight, bias, *core.attr[2:])
+            return convolution(self.build, core.shape, x, weight, bias, core.attr[2])
         product = self.build.node("contract", [x, weight], core.shape, core.dtype)
         return product if shift is None else self.build.map("add", [product, shift], core.dtype)

@@ -84,7 +84,10 @@ def _merge(region: MapReduce, high: Axis, low: Axis) -> MapReduce:
 def _without(expr: Expr, axis: str, memo: dict[Expr, Expr]) -> Expr:
     if isinstance(expr, Call):
         return Call(expr.dtype, expr.fn, tuple(memo[a] for a in expr.args))
-    if isinstance(expr, Load | Position):
+    if isinstance(expr, Load):
+        inside = expr.inside and memo[expr.inside]
+        return replace(expr, index=_drop(expr.index, axis, memo), inside=inside)
+    if isinstance(expr, Position):
         return replace(expr, index=_drop(expr.index, axis, memo))
     return expr
 

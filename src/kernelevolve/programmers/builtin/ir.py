@@ -47,6 +47,10 @@ class Size:
             expr = other.expr if self.constant == 0 else self.expr
         return _sized(expr, [a + b for a, b in _pairs(self, other)])
 
+    def matches(self, other: Size) -> bool:
+        """Tell whether `other` is the same at every assignment."""
+        return all(a == b for a, b in _pairs(self, other))
+
     def divides(self, other: Size) -> bool:
         """Tell whether `other` is a multiple of this at every assignment."""
         return all(a != 0 and b % a == 0 for a, b in _pairs(self, other))
@@ -54,12 +58,21 @@ class Size:
     def __floordiv__(self, other: Size) -> Size:
         if other.constant == 1:
             return self
-        expr = f"({self.expr} / {other.expr})"
+        expr = _quotient(self.expr, other.expr)
         if self.constant is not None and other.constant is not None:
             expr = str(self.constant // other.constant)
         elif self == other:
             expr = "1"
         return _sized(expr, [a // b for a, b in _pairs(self, other)])
+
+
+def _quotient(product: str, factor: str) -> str:
+    """The text of a division; without one where a factor of a product is taken out."""
+    if product.endswith(f" * {factor}"):
+        return product.removesuffix(f" * {factor}")
+    if product.startswith(f"{factor} * "):
+        return product.removeprefix(f"{factor} * ")
+    return f"({product} / ({factor}))" if " " in factor else f"({product} / {factor})"
 
 
 def _pairs(a: Size, b: Size) -> list[tuple[int, int]]:
@@ -89,6 +102,8 @@ class Axis:
 
     name: str
     size: Size
+    parts: tuple[Axis, ...] = ()
+    """Where indices are not affine in it: the axes whose row-major number it is, and they are."""
 
 
 @dataclass(frozen=True)
@@ -128,6 +143,8 @@ class Load:
     dtype: DType
     buffer: str
     index: Index
+    inside: Expr | None = None
+    """Where this does not hold nothing is read, and the element is zero."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -225,7 +242,8 @@ class Contraction:
 
     `a` and `b` are plain `Load`s (read their `index.stride(axis.name)`) or pointwise prologues to
     apply while packing. The stores' values hold `Ref(acc)` and loads indexed by batch, m and n.
-    Accumulation is in f32 (f64 for f64 operands).
+    Accumulation is in f32 (f64 for f64 operands). Of convolutions, m and k have parts: positions,
+    and taps before channels.
     """
 
     name: str
@@ -268,6 +286,8 @@ def children(expr: Expr) -> tuple[Expr, ...]:
     """The direct operands of an expression, data-dependent indices included."""
     if isinstance(expr, Call):
         return expr.args
+    if isinstance(expr, Load) and expr.inside is not None:
+        return (expr.inside, *(j.where for j in expr.index.jumps))
     if isinstance(expr, Load | Position):
         return tuple(j.where for j in expr.index.jumps)
     return ()

@@ -51,7 +51,7 @@ BLOCK_CHOICES: dict[str, tuple[Any, ...]] = {
     "parts": (1, 4, 8, 16, 32),
     "keep": (True, False),
     "tile_m": (64, 128, 32),
-    "tile_n": (64, 128, 32),
+    "tile_n": (64, 96, 128, 32),
     "tile_k": (32, 64, 16),
 }
 TILE_CHOICES: dict[str, tuple[Any, ...]] = {
@@ -71,6 +71,7 @@ DEVICE_CHOICES: dict[str, tuple[Any, ...]] = {
     "fast_math": (False, True),
     "algebra": (True, False),
     "library": (False, True),
+    "convolve": (False, True),
     "prologues": (False, True),
     "chains": (True, False),
 }
@@ -106,6 +107,7 @@ REASONS = {
     "chain_rows": "blocks of rows that fit the cache with what lies between",
     "algebra": "the order of arithmetic as written",
     "library": "the library's products",
+    "convolve": "convolutions with what is around them in one kernel, or the library's",
     "parallel": "threads share what takes longer than waking them",
     "tune": "the compiler's own vectors at full width",
     "threads": "more threads share a row, or fewer have more to do each",
@@ -159,7 +161,9 @@ def initial_plans(model: Model) -> list[Plan]:
     tiles += [Tiles(dot_n=64, column_width=128), Tiles(splits=64), Tiles(warps=4, dot_k=64)]
     plans += [*(Plan(loops=x) for x in loops), *(Plan(blocks=x) for x in blocks)]
     plans += [Plan(tiles=x) for x in tiles]
-    plans += [Plan(algebra=False), Plan(fast_math=True)] if model.language in GROUP else []
+    if model.language in GROUP:
+        own = [Plan(convolve=True), Plan(convolve=True, blocks=Blocks(tile_m=128, tile_n=96))]
+        plans = [plans[0], *own, *plans[1:], Plan(algebra=False), Plan(fast_math=True)]
     plans += [Plan(algebra=False)]
     plans = [p.model_copy(update={"parallel": model.threads > 1}) for p in plans]
     seen: dict[str, Plan] = {}
@@ -256,7 +260,7 @@ def _products(model: Model, plan: Plan) -> list[tuple[Contraction, bool, Contrac
 
 
 def _cuts(model: Model, plan: Plan) -> list[int]:
-    return cuttable(program_of(model, plan.algebra, plan.library).forward)
+    return cuttable(program_of(model, plan.algebra, plan.library, plan.convolve).forward)
 
 
 def _guided(

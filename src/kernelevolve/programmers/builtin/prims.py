@@ -27,12 +27,13 @@ class Node:
     | expand, reshape | x | |
     | permute | x | order |
     | slice | x | dim, start, step |
+    | window | x | dim and a `Window`: positions stay there, taps become the last dimension |
     | reduce | x | kind, dims (removed) |
     | scan | x | kind, dim |
     | lookup | x, integer tensors | per dim of x: ("axis", output dim) or ("data", k, output dims) |
     | contract | a [.., m, k], b [.., k, n] | |
     | concat | tensors | dim |
-    | opaque | tensors | Python text with {0}, {1} ..., number of results; of convolutions more |
+    | opaque | tensors | Python text with {0}, {1} ..., number of results; `Convolution` |
     | pick | opaque | position in its results |
     """
 
@@ -44,6 +45,21 @@ class Node:
 
     def __repr__(self) -> str:
         return f"<{self.op} {self.attr} {'x'.join(s.expr for s in self.shape)}>"
+
+
+@dataclass(frozen=True)
+class Window:
+    """Tap t of position o is element (o * step + t * dilation - before) / apart of a dimension.
+
+    Zero where that is no element, or no integer.
+    """
+
+    step: Size
+    dilation: Size
+    before: Size
+    apart: Size
+    inside: bool
+    """All of them are elements."""
 
 
 @dataclass

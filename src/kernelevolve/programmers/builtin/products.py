@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from kernelevolve.programmers.builtin.convolutions import windowed
 from kernelevolve.programmers.builtin.ir import (
     Axis,
     Contraction,
@@ -29,7 +30,7 @@ from kernelevolve.programmers.builtin.pull import (
 )
 
 ALWAYS_MEMORY = frozenset({"scan", "concat", "opaque", "pick"})
-VIEWS = frozenset({"reshape", "permute", "expand", "slice"})
+VIEWS = frozenset({"reshape", "permute", "expand", "slice", "window"})
 
 
 def function(buffer: str) -> str:
@@ -93,11 +94,17 @@ def _epilogue_end(product: Node, within: Sequence[Node], attempt: Attempt) -> No
     while True:
         users = [n for n in within if end in n.inputs]
         step = users[0] if len(users) == 1 else None
-        if step is None or step.op != "map" or step in attempt.memory or step.shape != end.shape:
+        if step is None or step in attempt.memory or not _goes_on(step, end, product):
             return end
         if sum(from_product(n) for n in step.inputs) > 1:
             return end
         end = step
+
+
+def _goes_on(step: Node, end: Node, product: Node) -> bool:
+    """Tell whether a step after a product is a function of its elements, one by one."""
+    view = step.op in ("reshape", "permute") and windowed(product)
+    return view or (step.op == "map" and step.shape == end.shape)
 
 
 def contraction(root: Node, base: Node, attempt: Attempt) -> tuple[tuple[Region, ...], set[Node]]:
@@ -107,7 +114,7 @@ def contraction(root: Node, base: Node, attempt: Attempt) -> tuple[tuple[Region,
         try:
             return _contraction_over(root, base, attempt, axes)
         except Split as split:
-            if split.axis.startswith("batch"):
+            if split.axis.startswith("batch") or (windowed(base) and split.axis[0] in "mk"):
                 axes = Axes(splits={**axes.splits, split.axis: split.inner})
             else:
                 raise Cut(_splitting_operand(base, attempt)) from split
@@ -129,6 +136,10 @@ def _contraction_over(
     extents = {"m": base.shape[-2], "n": base.shape[-1], "k": a.shape[-1]}
     at = {n: Index(Size.of(0), (Term(n, Size.of(1)),)) for n in extents}
     axes.sizes.update(extents)
+    parts: dict[str, tuple[Axis, ...]] = dict.fromkeys(extents, ())
+    for name in extents.keys() & axes.splits.keys():
+        at[name], made = axes.make(name, extents[name])
+        parts[name] = tuple(made)
     batch = [axes.make(f"batch{i}", s) for i, s in enumerate(base.shape[:-2])]
     lead = tuple(w for w, _ in batch)
     loops = tuple(x for _, more in batch for x in more)
@@ -137,30 +148,50 @@ def _contraction_over(
     left = _operand(puller, a, (*lead, at["m"], at["k"]), attempt)
     right = _operand(puller, b, (*lead, at["k"], at["n"]), attempt)
     where = (*lead, at["m"], at["n"])
+    position = _position(root, base, where, axes)
     if root is base:
         value: Expr = Ref(base.dtype, "acc")
         puller.nodes.add(base)
     else:
-        linear = flat(where, base.shape)
-        position = _reposition(root, base, where, linear, axes)
         value = puller.pull(root, position)
         if puller.contract is None or key_of(puller.contract[1]) != key_of(where):
             raise Cut(base)
-    store = Store(attempt.names[root], root.dtype, flat(where, base.shape), value)
-    m, n, k = (Axis(x, extents[x]) for x in ("m", "n", "k"))
+    store = Store(attempt.names[root], root.dtype, flat(position, root.shape), value)
+    m, n, k = (Axis(x, extents[x], parts[x]) for x in ("m", "n", "k"))
     assert rank == len(lead) + 2
     name = attempt.names[root]
     return (Contraction(function(name), loops, m, n, k, left, right, (store,)),), puller.nodes
 
 
-def _reposition(root: Node, base: Node, where: Where, linear: Index, axes: Axes) -> Where:
-    """Where `root`'s element is that has the same row-major number as `base`'s at `where`."""
-    if root.shape == base.shape:
-        return where
+def _position(root: Node, base: Node, where: Where, axes: Axes) -> Where:
+    """Where `root`'s element is that is computed from `base`'s at `where`.
+
+    It has the same row-major number, unless `base` is a convolution, whose channels move.
+    """
     try:
-        return reshaped(where, root, base, axes)
-    except (Cut, Split):
+        if not windowed(base):
+            return where if root.shape == base.shape else reshaped(where, root, base, axes)
+        found = {base: where}
+        for node in topological([root]):
+            source = next((x for x in node.inputs if x in found), None)
+            if source is not None and node not in found:
+                found |= _raised(node, source, found[source], axes)
+        return found[root]
+    except (Cut, KeyError):
         raise Cut(base) from None
+    except Split as split:
+        if windowed(base):
+            raise
+        raise Cut(base) from split
+
+
+def _raised(node: Node, source: Node, where: Where, axes: Axes) -> dict[Node, Where]:
+    """The position in `node` of a position in its operand, where there is one."""
+    if node.op == "map":
+        return {node: where}
+    if node.op == "permute":
+        return {node: tuple(where[dim] for dim in node.attr)}
+    return {node: reshaped(where, node, source, axes)} if node.op == "reshape" else {}
 
 
 def _operand(puller: Puller, node: Node, where: Where, attempt: Attempt) -> Expr:

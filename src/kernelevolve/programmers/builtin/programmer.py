@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any
 
-from kernelevolve.core.candidate import Attempt, Brief, Proposal, SourceFile
+from kernelevolve.core.candidate import Attempt, Brief, Proposal, SourceFile, Usage
 from kernelevolve.core.errors import ProgrammerError
 from kernelevolve.core.protocols import Workbench
 from kernelevolve.core.target import TargetSpec
@@ -55,6 +55,10 @@ class Builtin:
             ProgrammerError: a live module cannot be captured.
         """
         await self._model(task, target, bench)
+
+    def forecast(self, task: Task, target: TargetSpec, nodes: int) -> Usage:
+        """See `Programmer`."""
+        return Usage()
 
     async def propose(self, brief: Brief, bench: Workbench) -> Proposal:
         """Answer a brief.

@@ -26,6 +26,7 @@ from kernelevolve.programmers.builtin.ir import (
     Term,
 )
 from kernelevolve.programmers.builtin.prims import Node
+from kernelevolve.programmers.builtin.windows import number, within
 
 Where: TypeAlias = tuple[Index, ...]
 ZERO = Index(Size.of(0))
@@ -145,7 +146,7 @@ def _place(
             raise Cut(node)
         if _less_equal(term.stride * extent, end) or place == 0:
             return place
-        inner = end // term.stride
+        inner = shape[place] if term.stride == strides[place] else end // term.stride
         if not term.stride.divides(end) or not inner.divides(extent):
             raise Cut(node)
         raise Split(term.axis, inner)
@@ -174,7 +175,8 @@ def reshaped(where: Where, source: Node, target: Node, axes: Axes) -> Where:
         low, high = i, j
         inner, outer = ONE, ONE
         while low == i or high == j or inner != outer:
-            if low > 0 and (low == i or (not _less(outer, inner) or high == 0)):
+            behind = outer != inner and _less_equal(outer, inner)
+            if low > 0 and (low == i or high == 0 or not behind):
                 low -= 1
                 inner = inner * source.shape[low]
             elif high > 0:
@@ -211,10 +213,12 @@ class Puller:
     """Reductions whose bodies are being pulled."""
     may_contract: bool = False
     numbers: dict[Node, int] = field(default_factory=dict)
+    inside: Expr | None = None
+    """What holds where there is an element: the windows that are being looked through."""
 
     def pull(self, node: Node, where: Where) -> Expr:
         """The element of `node` at `where`."""
-        key = (node, key_of(where))
+        key = (node, key_of(where), self.inside)
         if key not in self.memo:
             self.memo[key] = self._pull(node, where)
         return self.memo[key]
@@ -223,13 +227,16 @@ class Puller:
         if node.op == "const":
             return Const(node.dtype, node.attr[0])
         if node in self.leaves and (node is not self.root or node.op == "input"):
-            return Load(node.dtype, self.leaves[node], flat(where, node.shape))
+            return self._load(node, flat(where, node.shape))
         self.nodes.add(node)
         rule = getattr(self, f"_{node.op}", None)
         if rule is None:
             raise Cut(node)
         result: Expr = rule(node, where)
         return result
+
+    def _load(self, node: Node, index: Index) -> Load:
+        return Load(node.dtype, self.leaves[node], index, self.inside)
 
     def _map(self, node: Node, where: Where) -> Expr:
         args = tuple(self.pull(x, where) for x in node.inputs)
@@ -250,13 +257,32 @@ class Puller:
     def _reshape(self, node: Node, where: Where) -> Expr:
         source = node.inputs[0]
         if source in self.leaves and source is not self.root:
-            return Load(source.dtype, self.leaves[source], flat(where, node.shape))
+            return self._load(source, flat(where, node.shape))
         return self.pull(source, reshaped(where, source, node, self.axes))
 
     def _slice(self, node: Node, where: Where) -> Expr:
         dim, begin, step = node.attr
         moved = plus(times(where[dim], Size.of(step)), Index(begin))
         return self.pull(node.inputs[0], (*where[:dim], moved, *where[dim + 1 :]))
+
+    def _window(self, node: Node, where: Where) -> Expr:
+        (dim, window), (source,) = node.attr, node.inputs
+        at = plus(times(where[dim], window.step), times(where[-1], window.dilation))
+        at = plus(at, Index(window.before * Size.of(-1)))
+        inside = within(at, window, source.shape[dim])
+        if not window.apart.is_const(1):
+            element = Call("i32", "div", (Position("i32", at), number(window.apart)))
+            at = Index(Size.of(0), (), (Jump(element, ONE),))
+        outer = self.inside
+        if inside is not None and outer is not None:
+            self.inside = Call("bool", "and", (outer, inside))
+        elif inside is not None:
+            self.inside = inside
+        value = self.pull(source, (*where[:dim], at, *where[dim + 1 : -1]))
+        self.inside = outer
+        if inside is None or isinstance(value, Load):
+            return value
+        return Call(value.dtype, "where", (inside, value, Const(value.dtype, 0)))
 
     def _iota(self, node: Node, where: Where) -> Expr:
         return Position(node.dtype, where[0])
@@ -275,12 +301,14 @@ class Puller:
     def _contract(self, node: Node, where: Where) -> Expr:
         if not self.may_contract or (self.contract and self.contract[0] is not node):
             raise Cut(node)
+        if self.inside is not None:
+            raise Cut(node)
         self.contract = (node, where)
         return Ref(node.dtype, "acc")
 
     def _reduce(self, node: Node, where: Where) -> Expr:
         used = frozenset(t.axis for w in where for t in w.terms)
-        if any(w.jumps for w in where):
+        if self.inside is not None or any(w.jumps for w in where):
             raise Cut(node)
         if all(node.inputs[0].shape[dim].is_const(1) for dim in node.attr[1]):
             return self._only(node, where)

@@ -22,7 +22,11 @@ from kernelevolve.programmers.builtin.ir import Contraction, MapReduce, Opaque
 from kernelevolve.programmers.builtin.lower import lower
 from kernelevolve.programmers.builtin.prims import Builder
 from kernelevolve.programmers.builtin.regions import NotPartitioned, Partition, partition
-from kernelevolve.programmers.builtin.rewrite import rewrite, with_library
+from kernelevolve.programmers.builtin.rewrite import (
+    rewrite,
+    with_convolutions,
+    with_library,
+)
 from kernelevolve.programmers.builtin.rules import NoRule
 from kernelevolve.programmers.builtin.schedule import Loops, Plan
 from kernelevolve.programmers.builtin.unify import NotUnified, Traced, unify
@@ -63,7 +67,7 @@ class Written:
 
 
 LANGUAGES = {
-    "cpp": Written("kernel.cpp", kernel_source, cpp_backend, {}, True),
+    "cpp": Written("kernel.cpp", kernel_source, cpp_backend, {"convolve": False}, True),
     "cuda": Written(
         "kernel.cu",
         cuda_source,
@@ -107,7 +111,7 @@ class Programs(Parts):
 
 
 @lru_cache(maxsize=64)
-def program_of(model: Model, algebra: bool, library: bool) -> Programs:
+def program_of(model: Model, algebra: bool, library: bool, convolve: bool) -> Programs:
     """The model in primitives; products that `prepare()` needs are always the library's."""
     traced, build = model.traced, Builder()
     assert traced is not None
@@ -118,6 +122,8 @@ def program_of(model: Model, algebra: bool, library: bool) -> Programs:
         program, algebraic = rewrite(program, build, known)
     if library:
         program = with_library(program, build)
+    if convolve:
+        program = with_convolutions(program, build)
     lifted = frozenset(p.name for p in traced.placeholders if p.lifted)
     parts = split(program, build, known, lifted)
     return Programs(parts.forward, with_library(parts.held, build), algebraic)
@@ -125,10 +131,15 @@ def program_of(model: Model, algebra: bool, library: bool) -> Programs:
 
 @lru_cache(maxsize=64)
 def partition_of(
-    model: Model, cuts: tuple[int, ...], prologues: bool, algebra: bool, library: bool
+    model: Model,
+    cuts: tuple[int, ...],
+    prologues: bool,
+    algebra: bool,
+    library: bool,
+    convolve: bool,
 ) -> Partition:
     """The regions of forward under a plan, without its cuts where those are not possible."""
-    program = program_of(model, algebra, library).forward
+    program = program_of(model, algebra, library, convolve).forward
     try:
         return partition(program, cuts, prologues)
     except NotPartitioned:
@@ -140,8 +151,9 @@ def partition_of(
 def setting_of(model: Model, plan: Plan) -> tuple[Setting, bool]:
     """Everything that emission needs, and whether algebra changed the arithmetic."""
     plan = plan.model_copy(update=dict(LANGUAGES[model.language].fixed))
-    programs = program_of(model, plan.algebra, plan.library)
-    regions = partition_of(model, plan.cuts, plan.prologues, plan.algebra, plan.library)
+    arithmetic = (plan.algebra, plan.library, plan.convolve)
+    programs = program_of(model, *arithmetic)
+    regions = partition_of(model, plan.cuts, plan.prologues, *arithmetic)
     forward = _setting(model, plan, regions)
     if programs.held.outputs:
         loops = Loops(width=plan.loops.width)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from kernelevolve.programmers.builtin.affine import Affine
+from kernelevolve.programmers.builtin.convolutions import primitives
 from kernelevolve.programmers.builtin.ir import Size
 from kernelevolve.programmers.builtin.prims import (
     FLOATS,
@@ -42,6 +43,11 @@ def rewrite(
 def with_library(program: Program, build: Builder) -> Program:
     """The program with its products left to the library."""
     return transform(program, build, lambda node: _call(build, node))
+
+
+def with_convolutions(program: Program, build: Builder) -> Program:
+    """The program with its convolutions as primitives, which the library would compute."""
+    return transform(program, build, lambda node: primitives(build, node))
 
 
 def roots(program: Program) -> list[Node]:

@@ -5,49 +5,39 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from kernelevolve.programmers.builtin.convolutions import Convolution, convolution
 from kernelevolve.programmers.builtin.ir import Size
 from kernelevolve.programmers.builtin.prims import Builder, Node
 from kernelevolve.programmers.builtin.rules import Rule, tensor
 from kernelevolve.programmers.builtin.unify import Type
 
-CONVOLUTION = "torch.ops.aten.convolution.default"
 
-
-def convolution(
-    build: Builder,
-    shape: Sequence[Size],
+def _convolution(
+    b: Builder,
+    t: Type,
     x: Node,
     weight: Node,
     bias: Node | None,
-    how: str,
+    step: Sequence[Any],
+    padding: Sequence[Any],
+    dilation: Sequence[Any],
     transposed: bool,
-    groups: Size,
+    further: Sequence[Any],
+    groups: Any,
 ) -> Node:
-    """The library's convolution; `how` is the Python text of what follows the tensors."""
-    inputs = [x, weight] if bias is None else [x, weight, bias]
-    third = "None" if bias is None else "{2}"
-    text = f"{CONVOLUTION}({{0}}, {{1}}, {third}, {how})"
-    return build.node("opaque", inputs, shape, x.dtype, (text, 0, how, transposed, groups))
+    rank = len(t.shape) - 2
+    each = [_extents(values, rank) for values in (step, padding, dilation, further)]
+    how = Convolution(each[0], each[1], each[2], transposed, each[3], _extent(groups))
+    return convolution(b, t.shape, x, weight, bias, how)
 
 
-def is_convolution(node: Node) -> bool:
-    """Tell whether `convolution` made this node."""
-    return node.op == "opaque" and node.attr[0].startswith(CONVOLUTION)
+def _extents(values: Sequence[Any], rank: int) -> tuple[Size, ...]:
+    """One for each dimension, where one may stand for all."""
+    return tuple(_extent(v) for v in (values if len(values) == rank else [*values] * rank))
 
 
-def _convolution(
-    b: Builder, t: Type, x: Node, weight: Node, bias: Node | None, *options: Any
-) -> Node:
-    how = ", ".join(_text(o) for o in options)
-    transposed, groups = options[3], options[5]
-    groups = groups if isinstance(groups, Size) else Size.of(groups)
-    return convolution(b, t.shape, x, weight, bias, how, transposed, groups)
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, list):
-        return "[" + ", ".join(_text(v) for v in value) + "]"
-    return value.expr.replace("/", "//") if isinstance(value, Size) else repr(value)
+def _extent(value: Any) -> Size:
+    return value if isinstance(value, Size) else Size.of(value)
 
 
 def _batch_norm(

@@ -43,7 +43,7 @@ class Blocks(Record):
     """Hold what several passes over a row need in registers, where rows are not too long."""
     tile_m: Literal[32, 64, 128] = 64
     """Rows of a product that a block makes."""
-    tile_n: Literal[32, 64, 128] = 64
+    tile_n: Literal[32, 64, 96, 128] = 64
     """Columns of it."""
     tile_k: Literal[16, 32, 64] = 32
     """Terms of it that are in shared memory at once, on tensor cores."""
@@ -97,6 +97,8 @@ class Plan(Record):
     """Divide regions with enough work among the threads that torch may use."""
     library: bool = False
     """Leave products to the library."""
+    convolve: bool = False
+    """Write convolutions, which are the library's otherwise."""
     huge_pages: bool = True
     """Ask for large pages behind new outputs, so that touching them first costs less."""
     tune: Literal["", "-mprefer-vector-width=512", "-mprefer-vector-width=256"] = ""

@@ -149,7 +149,9 @@ def edited(files: Mapping[str, str], path: str, edits: str) -> str:
         Complaint: the file or a passage does not exist, or a passage exists more than once.
     """
     if path not in files:
-        known = ", ".join(sorted(files)) or "there is no current kernel: answer with whole files"
+        if not files:
+            raise Complaint(f"EDIT: {path}: there is no current kernel: answer with whole files")
+        known = ", ".join(sorted(files))
         raise Complaint(f"EDIT: {path}: no such file in the current kernel; known: {known}")
     blocks = list(BLOCK.finditer(edits))
     if not blocks:

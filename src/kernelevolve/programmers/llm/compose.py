@@ -17,10 +17,17 @@ import jinja2
 from kernelevolve.core.candidate import Attempt, Brief
 from kernelevolve.core.evaluation import Evaluation
 from kernelevolve.core.note import Note
+from kernelevolve.core.target import Bandwidth
 from kernelevolve.programmers.llm.memory import Reading
 
 CHARACTERS_PER_TOKEN = 3.4
 """Of code and English in today's tokenizers; providers' own counts are what is charged."""
+TRIES = 8
+"""Kernels that a workbench runs for one answer."""
+CALLS = 16
+"""Tool calls that are answered for one answer."""
+MOST_TRIED = 20
+"""Of the run's earlier ideas, one line each."""
 MOST_MESSAGE = 4000
 """Characters of a compiler's or the harness's message; head and tail are shown."""
 
@@ -69,7 +76,7 @@ def compose(
         room: tokens that the prompt may have.
         tools: whether the workbench is offered.
     """
-    instructions = render("instructions", brief=brief, tools=tools)
+    instructions = render("instructions", brief=brief, tools=tools, tries=TRIES, calls=CALLS)
     sections, left_out = list(_sections(brief, reading, notes)), []
     room -= tokens(instructions)
     while sum(tokens(s.text) for s in sections) > room:
@@ -88,7 +95,7 @@ def compose(
 def _sections(brief: Brief, reading: Reading, notes: Sequence[Note]) -> Iterator[Section]:
     """In the order in which they are read: what stays the same for a run comes first (caches)."""
     yield Section("task", render("task", task=brief.task), 100)
-    yield Section("target", render("target", spec=brief.target, language=brief.language), 100)
+    yield Section("target", _target(brief), 100)
     if brief.guide:
         worth = 60 if brief.parents else 90
         yield Section("language guide", render("guide", guide=brief.guide), worth)
@@ -97,6 +104,9 @@ def _sections(brief: Brief, reading: Reading, notes: Sequence[Note]) -> Iterator
     for one in brief.recalled:
         text, short = (render("recalled", recalled=one, source=s) for s in (True, False))
         yield Section(f"recalled #{one.node} of {one.run}", text, 65, short)
+    if not brief.history and brief.tried:
+        latest = brief.tried[-MOST_TRIED:]
+        yield Section("tried", render("tried", tried=latest), 50)
     tried = [a for a in brief.history if a.evaluation]
     if tried:
         yield Section("history", render("history", attempts=tried), 50)
@@ -109,10 +119,31 @@ def _sections(brief: Brief, reading: Reading, notes: Sequence[Note]) -> Iterator
     predictions = [a for a in (*tried, *brief.parents) if a.predicted and a.evaluation.score]
     if predictions:
         yield Section("predictions", render("predictions", attempts=predictions), 40)
-    yield Section("reading", render("reading", reading=reading), 96)
+    yield Section("reading", render("reading", reading=reading, measured=bool(brief.parents)), 96)
     if brief.hints:
         yield Section("hints", render("hints", hints=brief.hints), 98)
     yield Section("request", render("request", brief=brief), 100)
+
+
+def _target(brief: Brief) -> str:
+    return render(
+        "target",
+        spec=brief.target,
+        language=brief.language,
+        levels=_levels(brief.target.peaks.bandwidth),
+        baselines=brief.baselines_us,
+        floors=brief.floor_us,
+    )
+
+
+def _levels(rows: Sequence[Bandwidth]) -> list[Bandwidth]:
+    """Of neighbouring rows with about the same bandwidth, the largest: one per level of memory."""
+    kept: list[Bandwidth] = []
+    for row in rows:
+        if kept and row.bytes_per_second > 0.75 * kept[-1].bytes_per_second:
+            kept.pop()
+        kept.append(row)
+    return kept
 
 
 def _worth_reading(tried: Sequence[Attempt]) -> list[Attempt]:

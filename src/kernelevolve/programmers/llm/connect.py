@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,6 +22,7 @@ from pydantic_ai.providers import Provider, infer_provider_class
 from pydantic_ai.providers.openai import OpenAIProvider
 from pydantic_ai.settings import ModelSettings
 
+from kernelevolve.config import key
 from kernelevolve.core.candidate import Exchange, Usage
 from kernelevolve.core.errors import UsageError
 from kernelevolve.programmers.llm.transport import client, watched
@@ -94,9 +94,10 @@ class Connections:
     def _provider(self, kind: str) -> Provider[Any]:
         if self.base_url:
             # An endpoint of one's own needs no key; the client library insists on one.
-            key = os.environ.get("OPENAI_API_KEY", "none")  # noqa: TID251
             return OpenAIProvider(
-                base_url=self.base_url, api_key=key, http_client=client(self.transport)
+                base_url=self.base_url,
+                api_key=key("OPENAI_API_KEY") or "none",
+                http_client=client(self.transport),
             )
         given: dict[str, Any] = {"http_client": client(self.transport)}
         if self.transport is not None:

@@ -20,7 +20,7 @@ from pydantic_ai.exceptions import (
 )
 from pydantic_ai.settings import ModelSettings
 
-from kernelevolve.core.candidate import Allowance, Brief, Proposal
+from kernelevolve.core.candidate import Allowance, Brief, Move, Proposal, Usage
 from kernelevolve.core.errors import ProgrammerError, ProgrammerLost, UsageError
 from kernelevolve.core.evaluation import Stage, Status
 from kernelevolve.core.likeness import operators
@@ -31,15 +31,21 @@ from kernelevolve.core.task import Task
 from kernelevolve.programmers.llm import agents, memory
 from kernelevolve.programmers.llm.answer import Answer, Complaint, parse
 from kernelevolve.programmers.llm.choice import choose
-from kernelevolve.programmers.llm.compose import Prompt, compose
-from kernelevolve.programmers.llm.connect import Connections, is_hopeless, said
+from kernelevolve.programmers.llm.compose import CALLS, Prompt, compose
+from kernelevolve.programmers.llm.connect import MILLION, Connections, is_hopeless, said
 from kernelevolve.programmers.llm.memory import Reading
-from kernelevolve.programmers.llm.tools import CALLS, Desk, offered
+from kernelevolve.programmers.llm.tools import Desk, offered
 
 _log = logging.getLogger(__name__)
 
 COMPLAINTS = 2
 """How often a model may correct an answer that cannot be used."""
+REQUESTS = 2.5
+"""Requests for one node where tools are offered, in our runs."""
+USUAL_MATERIAL = 4000
+"""Tokens of guide, notes, kernel and verdicts beside the task, in our runs."""
+USUAL_ANSWER = 1500
+"""Tokens of one answer or tool call, in our runs; reasoning adds to it."""
 SHRINKS = 2
 """How often a prompt that the model finds too long is composed again with half the room."""
 
@@ -72,6 +78,8 @@ class Llm:
     """Notes of the knowledge base in a prompt."""
     concurrency: int = 8
     """Requests that one provider is asked at once."""
+    dollars: float | None = None
+    """The run's limit, which needs known prices."""
     connections: Connections | None = None
     """How models are reached; by default over the network."""
     _lost: dict[str, str] = field(default_factory=dict, init=False, repr=False)
@@ -84,11 +92,34 @@ class Llm:
             )
         if self.connections is None:
             self.connections = Connections(self.base_url, self.concurrency, self.prices)
-        for name in {*self.model, *([self.helper_model] if self.helper_model else [])}:
+        for name in [*self.model, *([self.helper_model] if self.helper_model else [])]:
             self.connections.model(name)
+            if self.dollars is not None and self.connections.price(name) is None:
+                raise UsageError(
+                    f"--dollars needs prices, and that of {name} is unknown: give dollars per "
+                    f"million tokens with --set prices.in.{name}=1.25 --set prices.out.{name}=10"
+                )
 
     async def study(self, task: Task, target: TargetSpec, bench: Workbench) -> None:
         """See `Programmer`. A model is asked only when there is something to propose."""
+
+    def forecast(self, task: Task, target: TargetSpec, nodes: int) -> Usage:
+        """See `Programmer`. By the task's own prompt and by what answers came to in our runs."""
+        first = Brief(
+            task=task, target=target, language="", guide="", move=Move(), number=1, seed=""
+        )
+        prompt = compose(first, memory.read(first), (), self.context, self.tools).tokens
+        requests = nodes * (REQUESTS if self.tools else 1.0)
+        tokens_in = requests * min(self.context, prompt + USUAL_MATERIAL)
+        tokens_out = requests * USUAL_ANSWER
+        assert self.connections is not None
+        prices = [self.connections.price(name) or (0.0, 0.0) for name in self.model]
+        mean_in, mean_out = (sum(p[i] for p in prices) / len(prices) for i in (0, 1))
+        return Usage(
+            tokens=round(tokens_in + tokens_out),
+            dollars=(tokens_in * mean_in + tokens_out * mean_out) / MILLION,
+            requests=round(requests),
+        )
 
     async def propose(self, brief: Brief, bench: Workbench) -> Proposal:
         """Answer a brief.
@@ -99,24 +130,38 @@ class Llm:
         """
         name = self._chosen(brief)
         desk = Desk(brief, bench, self.knowledge)
-        reading, notes = await self._prepared(desk)
+        recalled: list[Note] = []
+        reading, notes = await self._prepared(desk, recalled)
         answer = await self._asked(name, desk, reading, notes)
-        plan = {"model": name, "directive": reading.directive, "notes": [n.ref for n in notes]}
+        plan = {
+            "model": name,
+            "directive": reading.directive,
+            "recalled": [n.ref for n in recalled],
+            "notes": [n.ref for n in notes],
+        }
         return Proposal(
             files=answer.files,
             summary=answer.hypothesis,
             plan=json.dumps(plan | {"number": brief.number}),
             predicted=answer.predicted,
+            notes=tuple({n.ref: n for n in (*recalled, *notes)}.values()),
         )
 
     def _chosen(self, brief: Brief) -> str:
+        if not _may_spend(brief, "programmer"):
+            raise ProgrammerLost("the budget of the programmer's role is spent; raise it or resume")
         able = [name for name in self.model if name not in self._lost]
         if not able:
             raise ProgrammerLost("; ".join(self._lost.values()))
         return choose(able, brief.yields, Random(f"{brief.seed}/model"))
 
-    async def _prepared(self, desk: Desk) -> tuple[Reading, list[Note]]:
-        """Diagnosis, then what the knowledge base holds for it: by rules, refined by agents."""
+    async def _prepared(self, desk: Desk, recalled: list[Note]) -> tuple[Reading, list[Note]]:
+        """Diagnosis, then what the knowledge base holds for it: by rules, refined by agents.
+
+        Args:
+            desk: with the brief.
+            recalled: takes the notes that the search found, before an agent chose among them.
+        """
         brief, reading = desk.brief, memory.read(desk.brief)
         helper = self.helper_model if self.helper_model not in self._lost else None
         if helper and brief.parents and _may_spend(brief, "memory"):
@@ -125,15 +170,13 @@ class Llm:
             return reading, []
         computed = " ".join(sorted(operators(brief.task)))
         query = f"{reading.symptom} {reading.directive} {computed}"
-        found = list(
-            self.knowledge.recall(
-                query, limit=self.notes, target=brief.target.address, language=brief.language
-            )
+        recalled += self.knowledge.recall(
+            query, limit=self.notes, target=brief.target.address, language=brief.language
         )
         if helper and _may_spend(brief, "search"):
             model = self._reach(helper, "search", desk)
-            found = await agents.searched(model, desk, reading, found, self.notes)
-        return reading, found
+            return reading, await agents.searched(model, desk, reading, recalled, self.notes)
+        return reading, recalled
 
     async def _asked(self, name: str, desk: Desk, reading: Reading, notes: list[Note]) -> Answer:
         room = self.context

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from statistics import median
 from typing import Literal
 
 from pydantic_ai import RunContext, Tool
 
 from kernelevolve.core.candidate import Brief, SourceFile
 from kernelevolve.core.errors import KernelEvolveError
-from kernelevolve.core.evaluation import Evaluation, Stage
+from kernelevolve.core.evaluation import Evaluation, Stage, Timing
 from kernelevolve.core.protocols import KnowledgeBase, Workbench
 from kernelevolve.programmers.llm import answer
-from kernelevolve.programmers.llm.compose import clipped, verdict
+from kernelevolve.programmers.llm.compose import CALLS, TRIES, clipped, verdict
 
 STAGES = {
     "lint": Stage.SCREEN,
@@ -20,8 +21,6 @@ STAGES = {
     "verify": Stage.VERIFY,
     "time": Stage.BENCHMARK,
 }
-CALLS = 16
-"""Tool calls for one answer; further ones are told to answer."""
 MOST_NOTES = 5
 ENOUGH = "No tool calls are left. Answer now, with the best kernel that you have."
 
@@ -34,6 +33,7 @@ class Desk:
     bench: Workbench
     knowledge: KnowledgeBase | None
     calls: int = CALLS
+    tries: int = TRIES
 
     @property
     def current(self) -> tuple[SourceFile, ...]:
@@ -64,7 +64,9 @@ async def check(
         files = answer.parse(kernel, desk.current).files
     except answer.Complaint as complaint:
         return str(complaint)
-    return told(await desk.bench.try_out(files, STAGES[upto]))
+    desk.tries -= 1
+    verdict = await desk.bench.try_out(files, STAGES[upto])
+    return f"{told(verdict)}\n({max(0, desk.tries)} tries left)"
 
 
 def show_node(ctx: RunContext[Desk], node: int) -> str:
@@ -118,9 +120,18 @@ def told(evaluation: Evaluation) -> str:
     if not evaluation.ok and evaluation.message:
         lines.append(clipped(evaluation.message))
     lines += [f"{f.rule}: {f.reason} {f.where}".strip() for f in evaluation.flags]
-    lines += [
-        f"workload {t.workload}: {t.median_us:.1f} us, {t.speedup:.2f}x" for t in evaluation.timings
-    ]
+    if evaluation.errors:
+        most = max(max(e.rms, e.maximum) for e in evaluation.errors)
+        lines.append(f"outputs agree; the largest error is {most:.2g} of its budget")
+    lines += [_timed(t) for t in evaluation.timings]
     if evaluation.ok and not evaluation.timings and evaluation.diagnosis:
         lines += [f"{k}: {v:g}" for k, v in evaluation.diagnosis.resources.items()]
     return "\n".join(lines)
+
+
+def _timed(timing: Timing) -> str:
+    baselines = ", ".join(f"{name} {median(us):.1f}" for name, us in timing.baselines_us.items())
+    return (
+        f"workload {timing.workload}: {timing.median_us:.1f} us against {baselines} us: "
+        f"{timing.speedup:.2f}x, 95 % interval [{timing.low:.2f}, {timing.high:.2f}]"
+    )

@@ -7,9 +7,7 @@ the provider. Headers are not kept: they hold the keys.
 from __future__ import annotations
 
 import asyncio
-import os
-import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -18,6 +16,7 @@ import httpx2
 from pydantic_ai.retries import AsyncHTTPX2TenacityTransport, RetryConfig, wait_retry_after
 from tenacity import retry_if_exception_type, stop_after_attempt, wait_exponential_jitter
 
+from kernelevolve.config import keys
 from kernelevolve.core.errors import ProgrammerError
 
 RETRIED = (408, 409, 425, 429, 500, 502, 503, 504, 529)
@@ -28,7 +27,6 @@ ANSWER_SECONDS = 1200.0
 """A whole answer, however slowly it drips, takes no longer than this."""
 SILENCE_SECONDS = 600.0
 """Between two pieces of an answer; reasoning models are silent for minutes."""
-SECRET = re.compile(r"(_API_KEY|_TOKEN|_SECRET)$")
 
 
 @dataclass
@@ -87,9 +85,10 @@ class Recording(httpx2.AsyncBaseTransport):
 class Played(httpx2.AsyncBaseTransport):
     """Answers from a recording, and compares what is asked with what was asked then."""
 
-    def __init__(self, answers: Callable[[], Wire], check: bool) -> None:
+    def __init__(self, answers: Callable[[], Wire]) -> None:
         self._answers = answers
-        self._check = check
+        self.check = False
+        """Whether what is asked must be what was asked then."""
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """The recorded answer.
@@ -98,7 +97,7 @@ class Played(httpx2.AsyncBaseTransport):
             ProgrammerError: the recording has none, or another request is asked for.
         """
         recorded, asked = self._answers(), without_keys(await request.aread())
-        if self._check and asked != recorded.request:
+        if self.check and asked != recorded.request:
             raise ProgrammerError(
                 f"the prompt differs: {first_difference(recorded.request, asked)}"
             )
@@ -179,14 +178,8 @@ def _is_out_of_quota(response: httpx2.Response) -> bool:
     return response.status_code == 429 and b"insufficient_quota" in response.content
 
 
-def without_keys(data: bytes, known: Sequence[str] | None = None) -> bytes:
+def without_keys(data: bytes) -> bytes:
     """The text without any key that the environment holds."""
-    keys = _keys() if known is None else known
-    for key in keys:
+    for key in keys():
         data = data.replace(key.encode(), b"[key]")
     return data
-
-
-def _keys() -> list[str]:
-    held = os.environ.items()  # noqa: TID251
-    return [value for name, value in held if SECRET.search(name) and len(value) >= 8]

@@ -24,6 +24,7 @@ COMPILE = (
     "-O1",
     "-g",
     "-fPIC",
+    "-fno-gnu-unique",
     "-fno-strict-aliasing",
     "-fwrapv",
     "-w",

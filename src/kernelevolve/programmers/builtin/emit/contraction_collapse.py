@@ -27,7 +27,7 @@ def collapsed(contraction: Contraction) -> Contraction:
 
 
 def _mergeable(c: Contraction, batch: Axis) -> bool:
-    if {batch.name, c.m.name} & axes_of(c.b):
+    if c.m.parts or {batch.name, c.m.name} & axes_of(c.b):
         return False
     values = (c.a, *(s.value for s in c.stores))
     nodes = [node for value in values for node in walk(value)]
@@ -39,10 +39,7 @@ def _continues(index: Index, batch: Axis, m: Axis) -> bool:
     """Tell whether a step of `batch` is as far as all steps of `m`."""
     if m.size.constant == 1:
         return True
-    there, expected = index.stride(batch.name), index.stride(m.name) * m.size
-    longest = max(len(there.values), len(expected.values))
-    one, two = (v if len(v) == longest else v * longest for v in (there.values, expected.values))
-    return one == two
+    return index.stride(batch.name).matches(index.stride(m.name) * m.size)
 
 
 def _merged(c: Contraction, batch: Axis) -> Contraction:
@@ -64,7 +61,10 @@ def _merged(c: Contraction, batch: Axis) -> Contraction:
     def rebuilt(expr: Expr) -> Expr:
         if isinstance(expr, Call):
             return replace(expr, args=tuple(value_of(a) for a in expr.args))
-        if isinstance(expr, Load | Position):
+        if isinstance(expr, Load):
+            inside = expr.inside and value_of(expr.inside)
+            return replace(expr, index=index_of(expr.index), inside=inside)
+        if isinstance(expr, Position):
             return replace(expr, index=index_of(expr.index))
         return expr
 

@@ -46,6 +46,8 @@ def chainable(stages: Sequence[Stage]) -> bool:
         return False
     if not all(isinstance(s, Contraction) or rowwise(s) for s in stages):
         return False
+    if any(s.m.parts or s.k.parts for s in stages if isinstance(s, Contraction)):
+        return False
     counts = {_rows(s).values for s in stages}
     splits = {(batch_of(s).values, s.m.size.values) for s in stages if isinstance(s, Contraction)}
     made = {a.buffer for s in stages for a in accesses(s) if a.written}

@@ -240,10 +240,18 @@ class Printer:
             parts += [] if stride.is_const(0) else [f"iota() * {stride.expr}"]
             return f"gather({address}, {' + '.join(parts)}, {self.lanes or 'W'})", True
         if self.lane is None or stride.is_const(0):
-            return f"widen(*({address}))", False
+            return self._guarded(load, f"widen(*({address}))"), False
+        assert load.inside is None
         if stride.constant == 1:
             return f"ld({address}{lanes})", True
         return f"gather({address}, {stride.expr}, {self.lanes or 'W'})", True
+
+    def _guarded(self, load: Load, text: str) -> str:
+        """A scalar that is read only where the load is inside."""
+        if load.inside is None:
+            return text
+        inside = self.value(load.inside)
+        return f"{inside.text} ? {text} : ({STORAGE[ARITHMETIC[load.dtype]]})0"
 
     def _position(self, position: Position) -> tuple[str, bool]:
         stride = self._lane_stride(position.index)

@@ -79,8 +79,11 @@ template <class T> IN T vpow(T x, T y) { return (T)pow((double)x, (double)y); }
 IN float vpow(float x, float y) { return powf(x, y); }
 
 // Division of sizes: by 32-bit numbers where both fit, which is several times as fast.
-IN int64_t quotient(int64_t x, int64_t n) {
-  return ((x | n) >> 32) ? x / n : (int64_t)((unsigned)x / (unsigned)n);
+template <class I> struct Same { typedef I type; };
+template <class I> IN I quotient(I x, typename Same<I>::type n) {
+  if constexpr (sizeof(I) > 4)
+    if ((x | n) >> 32) return x / n;
+  return (I)((unsigned)x / (unsigned)n);
 }
 
 struct Plus { template <class T> static IN T of(T a, T b) { return a + b; } };

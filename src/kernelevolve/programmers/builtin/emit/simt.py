@@ -103,18 +103,18 @@ def _indented(lines: Sequence[str]) -> str:
     return "\n".join(f"  {line}" for line in lines)
 
 
-def decoded(number: str, axes: Sequence[Axis]) -> list[str]:
+def decoded(number: str, axes: Sequence[Axis], kind: str = "const int64_t") -> list[str]:
     """Statements that take a row-major number apart."""
     lines, rest = [], number
     for at, axis in reversed(list(enumerate(axes))):
         if axis.size.is_const(1):
-            lines.append(f"const int64_t {axis.name} = 0;")
+            lines.append(f"{kind} {axis.name} = 0;")
         elif all(a.size.is_const(1) for a in axes[:at]):
-            lines.append(f"const int64_t {axis.name} = {rest};")
+            lines.append(f"{kind} {axis.name} = {rest};")
         else:
             over = f"{axis.name}_over"
-            lines.append(f"const int64_t {over} = quotient({rest}, {axis.size.expr});")
-            lines.append(f"const int64_t {axis.name} = {rest} - {over} * ({axis.size.expr});")
+            lines.append(f"{kind} {over} = quotient({rest}, {axis.size.expr});")
+            lines.append(f"{kind} {axis.name} = {rest} - {over} * ({axis.size.expr});")
             rest = over
     return lines
 

@@ -14,10 +14,12 @@ from kernelevolve.programmers.builtin.emit.kernel import (
 from kernelevolve.programmers.builtin.emit.module import Backend, allocated, python
 from kernelevolve.programmers.builtin.emit.simt import MOST_BLOCKS, Kernel, emit, prelude
 from kernelevolve.programmers.builtin.emit.simt_product import emit_product, product_prelude
-from kernelevolve.programmers.builtin.emit.steps import writes
+from kernelevolve.programmers.builtin.emit.steps import Step, writes
 from kernelevolve.programmers.builtin.ir import Contraction, MapReduce, Opaque, Scan
 
 FLAGS = ("-std=c++17",)
+NARROW = 1 << 30
+"""Elements of a buffer for which indices are 32-bit numbers, some of them outside of it."""
 
 
 def cuda_source(setting: Setting, parts: Sequence[Segment | Opaque]) -> str:
@@ -39,7 +41,8 @@ def cuda_source(setting: Setting, parts: Sequence[Segment | Opaque]) -> str:
 def cuda_backend(setting: Setting, parts: Sequence[Segment | Opaque]) -> Backend:
     """How `model.py` loads and launches them."""
     every = list(parts) + ([] if setting.ahead is None else segments(setting.ahead))
-    names = [s.name for p in every if isinstance(p, Segment) for s in p.steps]
+    steps = [s for p in every if isinstance(p, Segment) for s in p.steps]
+    names = [n for s in steps for n in (s.name, *_wide(s))]
     load = "from kernelevolve.runtime import cuda\n" + "".join(
         f"{_loaded(n)} = cuda.load('kernel.cu', {n!r}, flags={list(FLAGS)!r})\n" for n in names
     )
@@ -48,6 +51,11 @@ def cuda_backend(setting: Setting, parts: Sequence[Segment | Opaque]) -> Backend
 
 def _loaded(name: str) -> str:
     return f"kernel_{name}"
+
+
+def _wide(step: Step) -> list[str]:
+    """Its function for long buffers."""
+    return [f"{step.name}_wide"] if isinstance(step, Contraction) else []
 
 
 def _kernels(setting: Setting, segment: Segment) -> list[Kernel]:
@@ -72,5 +80,9 @@ def _launches(setting: Setting, segment: Segment) -> list[str]:
         blocks = f"-(-({python(kernel.points)}) // {kernel.each})"
         grid = f"max(1, min({blocks}, {MOST_BLOCKS}))"
         given = ", ".join([*arguments_of(step), *setting.symbols])
-        lines.append(f"{_loaded(kernel.name)}[{grid}, {kernel.block}]({given})")
+        called = _loaded(kernel.name)
+        for wide in _wide(step):
+            longest = ", ".join(f"{b}.numel()" for b in arguments_of(step))
+            called = f"({called} if max({longest}) < {NARROW} else {_loaded(wide)})"
+        lines.append(f"{called}[{grid}, {kernel.block}]({given})")
     return lines

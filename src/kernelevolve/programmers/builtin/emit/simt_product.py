@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.resources import files
 
 from kernelevolve.programmers.builtin.emit.contraction_collapse import collapsed
 from kernelevolve.programmers.builtin.emit.expr import ARITHMETIC, STORAGE, Printer
 from kernelevolve.programmers.builtin.emit.simt import Kernel, decoded, signature
 from kernelevolve.programmers.builtin.ir import (
+    Axis,
     Contraction,
     DType,
     Expr,
     Load,
     Size,
+    axes_of,
+    loads_of,
 )
 from kernelevolve.programmers.builtin.prims import numel
 from kernelevolve.programmers.builtin.schedule import Blocks
+from kernelevolve.programmers.builtin.windows import steps_of
 
-PLAIN_THREADS, TENSOR_THREADS = 256, 128
+PLAIN_THREADS = 256
 PLAIN_DEPTH = 16
 
 
@@ -41,26 +45,25 @@ def emit_product(region: Contraction, parameters: Sequence[str], blocks: Blocks)
     narrow = _narrow(c)
     sums: DType = "f64" if "f64" in (c.a.dtype, c.b.dtype) else "f32"
     operand = STORAGE[narrow or sums]
-    threads = TENSOR_THREADS if narrow else PLAIN_THREADS
+    threads = 2 * blocks.tile_m if narrow else PLAIN_THREADS
     depth = blocks.tile_k if narrow else PLAIN_DEPTH
-    numbers = [operand, str(blocks.tile_m), str(blocks.tile_n), str(depth)]
-    numbers += [_flag(_along(c.a, c.k.name)), _flag(_along(c.b, c.n.name))]
-    batches = numel(tuple(a.size for a in c.batch))
     names = [p.split()[-1].lstrip("*") for p in parameters]
-    extents = ", ".join(s.expr for s in (batches, c.m.size, c.n.size, c.k.size))
+    sizes = {n for n, p in zip(names, parameters, strict=True) if "*" not in p}
+    numbers = [operand, str(blocks.tile_m), str(blocks.tile_n), str(depth)]
+    ways = [_way(e, _terms(c)) for e in (c.a, c.b)]
+    numbers += ways if narrow else [_flag(_along(c.a, _terms(c))), _flag(_along(c.b, (c.n,)))]
+    numbers += [_flag(all(_last(s.index.stride, _rows(c)) for s in c.stores))]
+    batches = numel(tuple(a.size for a in c.batch))
+    steps = (numel(tuple(a.size for a in axes)) for axes in steps_of(c.k))
+    extents = ", ".join(s.expr for s in (batches, c.m.size, c.n.size, *steps))
     call = f"{'tensor_' if narrow else ''}product<{', '.join(numbers)}>(p, {extents});"
-    text = "\n".join(
-        [
-            _policy(c, parameters, narrow or sums, sums),
-            signature(region.name, parameters, threads),
-            f"  {region.name}_of p{{{', '.join(names)}}};",
-            f"  {call}",
-            "}",
-            "",
-        ]
-    )
+    text = [_policy(c, parameters, narrow or sums, sums)]
+    for name, index in ((region.name, "int32_t"), (f"{region.name}_wide", "int64_t")):
+        given = ", ".join(f"({index}){x}" if x in sizes else x for x in names)
+        head = signature(name, parameters, threads)
+        text += [head, f"  {region.name}_of<{index}> p{{{given}}};", f"  {call}", "}"]
     tiles = batches * _tiles(c.m.size, blocks.tile_m) * _tiles(c.n.size, blocks.tile_n)
-    return Kernel(region.name, text, tiles, 1, (threads, 1))
+    return Kernel(region.name, "\n".join([*text, ""]), tiles, 1, (threads, 1))
 
 
 def _tiles(size: Size, tile: int) -> Size:
@@ -71,49 +74,126 @@ def _flag(value: bool) -> str:
     return "true" if value else "false"
 
 
-def _along(expr: Expr, axis: str) -> bool:
-    """Whether memory is contiguous along an axis."""
-    return isinstance(expr, Load) and expr.index.stride(axis).is_const(1)
+def _rows(c: Contraction) -> tuple[Axis, ...]:
+    """The axes that m goes through."""
+    return c.m.parts or (c.m,)
+
+
+def _terms(c: Contraction) -> tuple[Axis, ...]:
+    """The axes that the terms of one tap go through."""
+    return steps_of(c.k).terms
+
+
+def _last(stride: Callable[[str], Size], axes: Sequence[Axis]) -> bool:
+    return stride(axes[-1].name).is_const(1)
+
+
+def _along(expr: Expr, axes: Sequence[Axis]) -> bool:
+    """Whether memory is contiguous along the last axis."""
+    return any(_last(load.index.stride, axes) for load in loads_of(expr))
+
+
+def _way(expr: Expr, terms: Sequence[Axis]) -> str:
+    """How the threads of tensor cores' tiles go through an operand."""
+    along = "ALONG" if _along(expr, terms) else "ACROSS"
+    return f"{'MADE' if _step(expr, terms) is None else 'READ'}_{along}"
+
+
+def _step(expr: Expr, terms: Sequence[Axis]) -> Size | None:
+    """How far apart in memory the terms of a row are, where all or none of them are inside."""
+    if not isinstance(expr, Load) or expr.index.jumps:
+        return None
+    if expr.inside is not None and axes_of(expr.inside) & {a.name for a in terms}:
+        return None
+    step = expected = expr.index.stride(terms[-1].name)
+    for axis in reversed(terms):
+        if not expr.index.stride(axis.name).matches(expected):
+            return None
+        expected = expected * axis.size
+    return step
 
 
 def _policy(c: Contraction, parameters: Sequence[str], operand: DType, sums: DType) -> str:
-    members = [f"{p};" for p in parameters] + [f"int64_t {a.name};" for a in c.batch]
-    enter = [line.removeprefix("const int64_t ") for line in decoded("batch", c.batch)]
-    enter = [f"int64_t {x}" if "_over = " in x else x for x in enter]
+    """The struct, whose indices are of type I."""
+    taps, terms = steps_of(c.k)
+    row = [a.name for a in _rows(c)]
+    found = [f"const I {x} = row.{x};" for x in row]
+    inside = decoded("at", terms, "const I")
     lines = [
-        f"struct {c.name}_of {{",
-        *members,
-        "IN void enter(int64_t batch) {",
-        *enter,
+        f"template <class I> struct {c.name}_of {{",
+        "typedef I Index;",
+        *[f"{p};" if "*" in p else f"I {p.split()[-1]};" for p in parameters],
+        *[f"I {a.name};" for a in (*c.batch, *taps)],
+        f"struct Row {{ I {', '.join(row)}; }};",
+        "IN void enter(I batch) {",
+        *_assigned("batch", c.batch),
         "}",
-        *_operand(c.a, "a", (c.m.name, c.k.name), operand),
-        *_operand(c.b, "b", (c.k.name, c.n.name), operand),
-        *_put(c, sums),
+        "IN void tap(I tap) {",
+        *_assigned("tap", taps),
+        "}",
+        "IN Row row(I at) const {",
+        *decoded("at", _rows(c), "const I"),
+        f"return {{{', '.join(row)}}};",
+        "}",
+        *_operand(c.a, "a", ("const Row &row", "I at"), [*found, *inside], operand),
+        *_operand(c.b, "b", ("I at", f"I {c.n.name}"), inside, operand),
+        *_steps(c.a, "a", terms),
+        *_steps(c.b, "b", terms),
+        *_put(c, found, sums),
         "};",
     ]
     return "\n".join(lines)
 
 
-def _operand(expr: Expr, name: str, axes: tuple[str, str], to: DType) -> list[str]:
-    printer = Printer(None)
-    value = printer.convert(printer.value(expr), ARITHMETIC[to])
-    result = f"narrow<{STORAGE[to]}, {STORAGE[ARITHMETIC[to]]}>({value.text})"
-    first, second = axes
+def _assigned(number: str, axes: Sequence[Axis]) -> list[str]:
+    """Statements that take a number apart into members."""
+    lines = decoded(number, axes, "")
+    return [f"const I{line}" if "_over = " in line else line for line in lines]
+
+
+def _operand(
+    expr: Expr, name: str, parameters: Sequence[str], given: Sequence[str], to: DType
+) -> list[str]:
+    """An operand's element; and where it is in memory, if it is only read."""
+    kind, printer = STORAGE[to], Printer(None)
+    head = f"{name}({', '.join(parameters)}) const {{"
+    if not isinstance(expr, Load) or expr.dtype != to or expr.index.jumps:
+        value = printer.convert(printer.value(expr), ARITHMETIC[to])
+        lines = [*given, *printer.scopes[0].lines]
+        result = f"narrow<{kind}, {STORAGE[ARITHMETIC[to]]}>({value.text})"
+        return [f"IN {kind} {head}", *lines, f"return {result};", "}"]
+    address = f"{expr.buffer} + {printer.offset(expr.index)}"
+    inside = "true" if expr.inside is None else printer.value(expr.inside).text
+    same = ", ".join(p.split()[-1].lstrip("&") for p in parameters)
     return [
-        f"IN {STORAGE[to]} {name}(int64_t {first}, int64_t {second}) const {{",
+        f"IN bool {head.replace('(', '_in(', 1)}",
+        *given,
         *printer.scopes[0].lines,
-        f"return {result};",
+        f"return {inside};",
+        "}",
+        f"IN const {kind} *{head.replace('(', '_at(', 1)}",
+        *given,
+        f"return {address};",
+        "}",
+        f"IN {kind} {head}",
+        f"return {name}_in({same}) ? *{name}_at({same}) : {kind}{{}};",
         "}",
     ]
 
 
-def _put(c: Contraction, sums: DType) -> list[str]:
+def _steps(expr: Expr, name: str, terms: Sequence[Axis]) -> list[str]:
+    step = _step(expr, terms)
+    return [] if step is None else [f"IN I {name}_step() const {{ return {step.expr}; }}"]
+
+
+def _put(c: Contraction, given: Sequence[str], sums: DType) -> list[str]:
     printer = Printer(None)
     printer.bind("acc", "acc", False, sums)
     for store in c.stores:
         printer.store(store)
     return [
-        f"IN void put(int64_t {c.m.name}, int64_t {c.n.name}, {STORAGE[sums]} acc) const {{",
+        f"IN void put(const Row &row, I {c.n.name}, {STORAGE[sums]} acc) const {{",
+        *given,
         *printer.scopes[0].lines,
         "}",
     ]

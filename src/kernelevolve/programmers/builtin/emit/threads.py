@@ -186,7 +186,10 @@ class _Mover:
     def _moved(self, expr: Expr) -> Expr:
         if isinstance(expr, Call):
             return replace(expr, args=tuple(self.memo[a] for a in expr.args))
-        if isinstance(expr, Load | Position):
+        if isinstance(expr, Load):
+            inside = expr.inside and self.memo[expr.inside]
+            return replace(expr, index=self._index(expr.index), inside=inside)
+        if isinstance(expr, Position):
             return replace(expr, index=self._index(expr.index))
         return expr
 

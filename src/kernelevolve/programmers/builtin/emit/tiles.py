@@ -81,16 +81,10 @@ class Run:
         step = index.stride(self.axes[-1].name)
         expected = step
         for axis in reversed(self.axes):
-            if not axis.size.is_const(1) and not _same(index.stride(axis.name), expected):
+            if not axis.size.is_const(1) and not index.stride(axis.name).matches(expected):
                 return None
             expected = expected * axis.size
         return None if step.is_const(0) else step
-
-
-def _same(a: Size, b: Size) -> bool:
-    longest = max(len(a.values), len(b.values))
-    one, two = (s.values if len(s.values) == longest else s.values * longest for s in (a, b))
-    return one == two
 
 
 class TilePrinter(Printer):
@@ -130,6 +124,9 @@ class TilePrinter(Printer):
             return self.held[load.buffer]
         pointer = f"{load.buffer} + {self.offset(load.index)}"
         mask = self.mask(axes_of(load))
+        if load.inside is not None:
+            inside = self.value(load.inside).text
+            mask = f"{mask} & {inside}" if mask else inside
         return f"tl.load({pointer}, mask={mask}, other=0)" if mask else f"tl.load({pointer})"
 
     def offset(self, index: Index) -> str:

@@ -204,10 +204,10 @@ class _Merge:
             return self._once(Position(e.dtype, index))
         if e.buffer in self.values:
             where, value = self.values[e.buffer]
-            if _index_key(where) != _index_key(index):
+            if e.inside is not None or _index_key(where) != _index_key(index):
                 raise LookupError(e.buffer)
             return value
-        return self._once(Load(e.dtype, e.buffer, index))
+        return self._once(Load(e.dtype, e.buffer, index, e.inside and memo[e.inside]))
 
     def _index(
         self,
@@ -241,7 +241,7 @@ def _key(e: Expr) -> Any:
     if isinstance(e, Call):
         return (e.dtype, e.fn, tuple(id(a) for a in e.args))
     if isinstance(e, Load):
-        return (e.dtype, e.buffer, _index_key(e.index))
+        return (e.dtype, e.buffer, _index_key(e.index), id(e.inside))
     if isinstance(e, Position):
         return (e.dtype, _index_key(e.index))
     if isinstance(e, Const):

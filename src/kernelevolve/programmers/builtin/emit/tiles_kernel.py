@@ -153,12 +153,12 @@ class ChainKernel:
     def left(self, c: Contraction) -> str:
         """A block of the left operand of the product whose terms are numbered now."""
         number, mask = f"k_own{self.after}[None, :]", f"k_in_a{self.after}"
-        return operand_block(self.printer, c.a, c.k, number, mask, operand_of(c))
+        return operand_block(self.printer, c.a, (c.k,), number, mask, operand_of(c))
 
     def right(self, c: Contraction) -> str:
         """A block of the right one."""
         number, mask = f"k_own{self.after}[:, None]", f"k_in_b{self.after}"
-        return operand_block(self.printer, c.b, c.k, number, mask, operand_of(c))
+        return operand_block(self.printer, c.b, (c.k,), number, mask, operand_of(c))
 
     def multiplied(self, left: str, right: str, more: bool = False) -> str:
         """A statement with their product, added to what is there where there is `more`."""

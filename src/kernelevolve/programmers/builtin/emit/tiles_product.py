@@ -25,6 +25,7 @@ from kernelevolve.programmers.builtin.ir import (
     walk,
 )
 from kernelevolve.programmers.builtin.schedule import Tiles
+from kernelevolve.programmers.builtin.windows import steps_of
 
 MOST_SHARED = 200 * 1024
 """Bytes for the operands of a block."""
@@ -41,7 +42,7 @@ def emit_product(
     sums: DType = "f64" if operand == "f64" else "f32"
     dots = operand != "f64"
     printer = TilePrinter()
-    m, n, k = (text_of(a.size) for a in (c.m, c.n, c.k))
+    m, n = (text_of(a.size) for a in (c.m, c.n))
     for line in (
         f"across = (({n}) + N_BLOCK - 1) // N_BLOCK",
         f"tiles = across * ((({m}) + M_BLOCK - 1) // M_BLOCK)",
@@ -54,22 +55,10 @@ def emit_product(
     ):
         printer.line(line)
     printer.begin(Run("batch", c.batch))
-    printer.begin(Run("m_at", (c.m,)), "m_in")
+    printer.begin(Run("m_at", c.m.parts or (c.m,)), "m_in")
     printer.begin(Run("n_at", (c.n,)), "n_in")
     printer.line(f"acc = tl.zeros([M_BLOCK, N_BLOCK], {KIND[sums]})")
-    printer.open(c.k.name)
-    left = operand_block(printer, c.a, c.k, "k_own[None, :]", "k_in_a", operand)
-    right = operand_block(printer, c.b, c.k, "k_own[:, None]", "k_in_b", operand)
-    printer.line(multiplied(left, right, "acc", dots))
-    inside = printer.close()
-    for line in [
-        f"for start in range(0, {k}, K_BLOCK):",
-        "    k_own = start + tl.arange(0, K_BLOCK).to(INDEX)",
-        f"    k_in_a = (k_own < ({k}))[None, :]",
-        f"    k_in_b = (k_own < ({k}))[:, None]",
-        *indented(inside),
-    ]:
-        printer.line(line)
+    _multiply(printer, c, operand)
     printer.bind("acc", "acc", False, sums)
     for store in c.stores:
         printer.write(store, ("m_at", "n_at"), ("m_in", "n_in"))
@@ -77,9 +66,10 @@ def emit_product(
     while len(printer.scopes) > 1:
         lines = [*printer.close(), *lines]
     body = [*printer.scopes[0].lines, *lines]
-    extents = [a.size for a in (*c.batch[1:], c.n, c.k)]
+    extents = [a.size for a in (*c.batch[1:], *c.m.parts[1:], c.n, c.k, *c.k.parts[1:])]
     sizes = compiled_in(symbols, indices_of(c), extents)
-    sides = [fitting(tiles.dot_m, c.m), fitting(tiles.dot_n, c.n), fitting(tiles.dot_k, c.k)]
+    terms = Axis("terms", points(steps_of(c.k).terms))
+    sides = [fitting(tiles.dot_m, c.m), fitting(tiles.dot_n, c.n), fitting(tiles.dot_k, terms)]
     sides, stages = legal(sides, tiles.stages, BYTES[operand]) if dots else ([PLAIN] * 3, 1)
     decided = {
         "INDEX": "index",
@@ -90,6 +80,33 @@ def emit_product(
     batches = text_of(points(c.batch))
     grid = f"(({batches}) * -(-({m}) // {sides[0]}) * -(-({n}) // {sides[1]}),)"
     return launch(region.name, printer, body, buffers, sizes, decided, grid)
+
+
+def _multiply(printer: TilePrinter, c: Contraction, operand: DType) -> None:
+    """The loop that adds up blocks of terms; of a convolution, for one tap after the other."""
+    taps, terms = steps_of(c.k)
+    printer.begin(Run("tap", taps))
+    left = operand_block(printer, c.a, terms, "k_own[None, :]", "k_in_a", operand)
+    right = operand_block(printer, c.b, terms, "k_own[:, None]", "k_in_b", operand)
+    printer.line(multiplied(left, right, "acc", operand != "f64"))
+    inside = printer.close()
+    printer.runs.pop()
+    k, count = text_of(points(terms)), text_of(points(taps))
+    head = [f"for start in range(0, {k}, K_BLOCK):"]
+    if taps:
+        head = [
+            f"for step in range(0, ({count}) * ((({k}) + K_BLOCK - 1) // K_BLOCK)):",
+            f"    tap = step % ({count})",
+            f"    start = step // ({count}) * K_BLOCK",
+        ]
+    for line in [
+        *head,
+        "    k_own = start + tl.arange(0, K_BLOCK).to(INDEX)",
+        f"    k_in_a = (k_own < ({k}))[None, :]",
+        f"    k_in_b = (k_own < ({k}))[:, None]",
+        *indented(inside),
+    ]:
+        printer.line(line)
 
 
 def legal(sides: Sequence[int], stages: int, width: int) -> tuple[list[int], int]:
@@ -113,23 +130,25 @@ def operand_of(c: Contraction) -> DType:
     return "f64" if "f64" in (c.a.dtype, c.b.dtype) else "f32"
 
 
-def operand_block(printer: TilePrinter, expr: Expr, k: Axis, at: str, mask: str, to: DType) -> str:
+def operand_block(
+    printer: TilePrinter, expr: Expr, terms: Sequence[Axis], at: str, mask: str, to: DType
+) -> str:
     """A block of an operand, zero outside of it, in the type that products take."""
-    printer.open(k.name)
-    printer.text_of[k.name] = at
-    printer.masks[k.name] = mask
+    printer.begin(Run(at, tuple(terms), f"_{mask}"), mask)
     if isinstance(expr, Load) and expr.dtype == to:
         name, text = printer.fresh(), printer.raw(expr)
         held = expr.buffer in printer.held
         printer.line(f"{name} = tl.where({mask}, {text}, 0.0)" if held else f"{name} = {text}")
     else:
         value = printer.convert(printer.value(expr), ARITHMETIC[to])
-        every = printer.mask(axes_of(expr) | {k.name})
+        every = printer.mask(axes_of(expr) | {a.name for a in terms})
         name = printer.fresh()
         printer.line(f"{name} = tl.cast(tl.where({every}, {value.text}, 0.0), {KIND[to]})")
     lines = printer.close()
     printer.scopes[-1].lines += lines
-    del printer.text_of[k.name], printer.masks[k.name]
+    printer.runs.pop()
+    for axis in terms:
+        del printer.text_of[axis.name], printer.masks[axis.name]
     return name
 
 
