@@ -6,7 +6,7 @@ import pytest
 
 from kernelevolve import app, learning, registry
 from kernelevolve.config import RunConfig
-from kernelevolve.core.candidate import Brief, Move, Proposal, SourceFile, Usage
+from kernelevolve.core.candidate import Brief, Move, Proposal, SourceFile
 from kernelevolve.core.errors import UnknownName
 from kernelevolve.core.evaluation import Evaluation, Stage
 from kernelevolve.core.events import Command
@@ -43,7 +43,7 @@ def _node(
     number = len(journal.graph)
     files = (SourceFile(path="model.py", text=f"{journal.run} {number}"),)
     told = brief(journal, number, config, "")
-    journal.proposed(told, Proposal(files=files, summary="keep rows in registers"), Usage())
+    journal.proposed(told, Proposal(files=files, summary="keep rows in registers"))
     journal.evaluated(number, verdict)
     journal.confirmed(number, passed(checked, Stage.CONFIRM))
 

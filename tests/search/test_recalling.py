@@ -2,15 +2,23 @@
 
 from kernelevolve.config import RunConfig
 from kernelevolve.core.candidate import Brief, Move, Recalled
+from kernelevolve.core.errors import StoreError
+from kernelevolve.core.evaluation import TIMED, Evaluation, Stage, Status
 from kernelevolve.core.events import Command, Proposed
 from kernelevolve.core.likeness import likeness, operators
+from kernelevolve.core.protocols import Programmer
 from kernelevolve.core.target import TargetSpec
 from kernelevolve.core.task import Task, Workload
+from kernelevolve.policies.mcts import MCTS
+from kernelevolve.programmers.llm.connect import Connections
+from kernelevolve.programmers.llm.programmer import Llm
+from kernelevolve.rerunning import Rerun
 from kernelevolve.search.briefing import brief
 from kernelevolve.search.journal import Journal
 from kernelevolve.search.loop import Search
 from kernelevolve.stores.memory import Memory
 from kernelevolve.testing.journals import TARGET, passed
+from tests.programmers.llm_kit import ANSWER, Endpoint, llm
 from tests.search.search_kit import Clock, Device, Writer, run, session
 
 ALWAYS = RunConfig(language="cpp", recall=1.0)
@@ -45,14 +53,21 @@ def searched(
     task: Task,
     clock: Clock,
     target: TargetSpec = TARGET,
+    score: float = 2.0,
+    writer: Programmer | None = None,
     **config: object,
 ) -> Search:
-    """A finished run that confirmed `NAME source 1` at 2x."""
+    """A finished run that confirmed `NAME source 1`."""
     settings = RunConfig.model_validate({"language": "cpp", "nodes": 1, **config})
     journal = Journal(store, name, now=clock)
     journal.start(task, target, settings.model_dump(mode="json"))
-    device = Device(lambda source, stage: passed(2.0, stage))
-    writer = Writer(lambda brief: f"{name} source {brief.number}")
+
+    def judge(source: str, stage: Stage) -> Evaluation:
+        timed = stage in TIMED
+        return passed(score, stage) if timed else Evaluation(status=Status.OK, stage=stage)
+
+    device = Device(judge)
+    writer = writer or Writer(lambda brief: f"{name} source {brief.number}")
     search = Search(journal, settings, session().policy, writer, device, guide="")
     run(search)
     return search
@@ -77,6 +92,34 @@ def test_the_like_of_three_runs_is_recalled_with_its_source():
     assert told[0].files[0].text == "scaled_softmax source 1"
     assert told[0].likeness == round(likeness(SOFTMAX, SCALED), 3)
     assert "77" not in told[0].model_dump_json()
+
+
+def test_one_of_the_three_most_alike_is_drawn_and_of_a_task_its_best_run():
+    store, clock = Memory(), Ticking()
+    for number, sizes in enumerate((4096, 64, 256, 1024)):
+        searched(store, f"{sizes}", task(f"t{number}", "x.softmax(-1)", n=sizes), clock)
+    for name, score in (("faster", 3.0), ("slower", 0.9), ("slow", 2.5)):
+        searched(store, name, task("t2", "x.softmax(-1)", n=256), clock, score=score)
+    journal = Journal(store, "new", now=clock)
+    journal.start(SOFTMAX, TARGET, ALWAYS.model_dump(mode="json"))
+    drawn = [r.run for n in range(60) for r in journal.past.recalled(Move(), f"{n}", ALWAYS)]
+    assert len(drawn) == 60
+    assert set(drawn) == {"64", "faster", "1024"}
+
+
+def test_a_run_that_cannot_be_read_is_passed_over(monkeypatch):
+    store, clock = Memory(), Ticking()
+    for name in ("broken", "whole"):
+        searched(store, name, SOFTMAX, clock)
+    read = store.read
+
+    def damaged(run, after=0):
+        if run == "broken":
+            raise StoreError("written by another version")
+        return read(run, after)
+
+    monkeypatch.setattr(store, "read", damaged)
+    assert [r.run for r in fresh(store, SOFTMAX, clock).recalled] == ["whole"]
 
 
 def test_without_a_chance_or_with_parents_nothing_is_recalled():
@@ -139,6 +182,23 @@ def test_a_replay_is_told_the_same_though_more_runs_have_ended_since():
     assert any(one.recalled for one in kept)
     for one in kept:
         assert one.recalled == journal.past.recalled(one.move, one.seed, first.config)
+
+
+def test_a_whole_replay_asks_models_the_same_with_what_was_recalled():
+    store, clock = Memory(), Ticking()
+    searched(store, "earlier", SCALED, clock)
+    endpoint = Endpoint([ANSWER])
+    served = {"model": ["openai:m"], "base_url": "http://localhost/v1", "recall": 1.0}
+    searched(store, "run", SOFTMAX, clock, writer=llm(endpoint), nodes=4, **served)
+    searched(store, "later", SOFTMAX, clock)
+    assert "earlier source 1" in endpoint.text(0)
+
+    def reach(connections: Connections, remember: object) -> Llm:
+        return Llm(model=("openai:m",), connections=connections)
+
+    found = Rerun(store, "run", MCTS(), "", reach, check_prompts=True).compared()
+    assert found["same"], found["differences"]
+    assert found["checked"]["requests"] == len(endpoint.asked)
 
 
 def test_the_same_run_beside_the_same_past_is_told_the_same():
