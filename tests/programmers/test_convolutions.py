@@ -130,9 +130,9 @@ def test_every_kind_of_convolution_in_cuda(in_cuda):
 @pytest.mark.slow
 @pytest.mark.needs_gxx
 def test_convolutions_on_tensor_cores(in_cuda):
-    plan = Plan(convolve=True, blocks=Blocks(tile_m=32, tile_n=96))
-    made = in_cuda(HALF, SEEN, UNSEEN, plan=plan)
-    assert "  tensor_product<" in made.files["kernel.cu"] and not made.message
+    plan = Plan(convolve=True, blocks=Blocks(tile_m=32, tile_n=128))
+    made = in_cuda(HALF, [SEEN[1] | {"o": 80}, SEEN[0]], UNSEEN, plan=plan)
+    assert "  tensor_product<f16_t, 32, 96, 32" in made.files["kernel.cu"] and not made.message
 
 
 @pytest.mark.slow
@@ -161,7 +161,7 @@ def test_a_block_of_an_image_network_is_one_kernel(in_cuda):
 def test_the_device_has_registers_for_the_tiles(tmp_path, monkeypatch):
     pytest.importorskip("cuda.bindings.nvrtc", reason='pip install "kernelevolve[cuda]"')
     monkeypatch.chdir(tmp_path)
-    plan = Plan(convolve=True, blocks=Blocks(tile_m=128, tile_n=96))
+    plan = Plan(convolve=True, blocks=Blocks(tile_m=128, tile_n=128))
     made = render(own("cuda", LINE.replace("DTYPE", "float16")), plan)
     (tmp_path / "kernel.cu").write_text(made.files["kernel.cu"])
     fine, log = nvrtc.compile_file("kernel.cu", "sm_90", tmp_path / "k", list(FLAGS))

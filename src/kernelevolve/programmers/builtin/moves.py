@@ -167,7 +167,7 @@ def initial_plans(model: Model) -> list[Plan]:
     plans += [*(Plan(loops=x) for x in loops), *(Plan(blocks=x) for x in blocks)]
     plans += [Plan(tiles=x) for x in tiles]
     if model.language in GROUP:
-        own = [Plan(convolve=True), Plan(convolve=True, blocks=Blocks(tile_m=128, tile_n=96))]
+        own = [Plan(convolve=True), Plan(convolve=True, blocks=Blocks(tile_m=128, tile_n=128))]
         plans = [plans[0], *own, *plans[1:], Plan(algebra=False), Plan(fast_math=True)]
     plans += [Plan(algebra=False)]
     plans = [p.model_copy(update={"parallel": model.threads > 1}) for p in plans]

@@ -65,11 +65,12 @@ def _wide(step: Step) -> list[str]:
 def _kernels(setting: Setting, segment: Segment) -> list[Kernel]:
     sizes = [f"int64_t {s}" for s in setting.symbols]
     found = []
+    workloads = max((len(values) for values in setting.symbols.values()), default=1)
     for step in segment.steps:
         assert isinstance(step, MapReduce | Scan | Contraction)
         parameters, blocks = parameters_of(setting, step) + sizes, setting.plan.blocks
         if isinstance(step, Contraction):
-            found.append(emit_product(step, parameters, blocks))
+            found.append(emit_product(step, parameters, blocks, workloads))
         else:
             found.append(emit(step, parameters, blocks))
     return found

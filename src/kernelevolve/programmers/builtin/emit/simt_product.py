@@ -24,6 +24,8 @@ from kernelevolve.programmers.builtin.windows import steps_of
 
 PLAIN_THREADS = 256
 PLAIN_DEPTH = 16
+SIDES = (32, 64, 96, 128)
+"""Columns that a tile may have."""
 
 
 def product_prelude(regions: Sequence[Contraction]) -> str:
@@ -39,7 +41,9 @@ def _narrow(c: Contraction) -> DType | None:
     return c.a.dtype if c.a.dtype == c.b.dtype and c.a.dtype in ("f16", "bf16") else None
 
 
-def emit_product(region: Contraction, parameters: Sequence[str], blocks: Blocks) -> Kernel:
+def emit_product(
+    region: Contraction, parameters: Sequence[str], blocks: Blocks, workloads: int
+) -> Kernel:
     """A contraction as one kernel; `parameters` are its buffers and all size symbols."""
     c = collapsed(region)
     narrow = _narrow(c)
@@ -49,7 +53,8 @@ def emit_product(region: Contraction, parameters: Sequence[str], blocks: Blocks)
     depth = blocks.tile_k if narrow else PLAIN_DEPTH
     names = [p.split()[-1].lstrip("*") for p in parameters]
     sizes = {n for n, p in zip(names, parameters, strict=True) if "*" not in p}
-    numbers = [operand, str(blocks.tile_m), str(blocks.tile_n), str(depth)]
+    across = _fitting(blocks.tile_n, max(c.n.size.values[:workloads]))
+    numbers = [operand, str(blocks.tile_m), str(across), str(depth)]
     ways = [_way(e, _terms(c)) for e in (c.a, c.b)]
     numbers += ways if narrow else [_flag(_along(c.a, _terms(c))), _flag(_along(c.b, (c.n,)))]
     numbers += [_flag(all(_last(s.index.stride, _rows(c)) for s in c.stores))]
@@ -62,8 +67,13 @@ def emit_product(region: Contraction, parameters: Sequence[str], blocks: Blocks)
         given = ", ".join(f"({index}){x}" if x in sizes else x for x in names)
         head = signature(name, parameters, threads)
         text += [head, f"  {region.name}_of<{index}> p{{{given}}};", f"  {call}", "}"]
-    tiles = batches * _tiles(c.m.size, blocks.tile_m) * _tiles(c.n.size, blocks.tile_n)
+    tiles = batches * _tiles(c.m.size, blocks.tile_m) * _tiles(c.n.size, across)
     return Kernel(region.name, "\n".join([*text, ""]), tiles, 1, (threads, 1))
+
+
+def _fitting(tile: int, most: int) -> int:
+    """The columns of a tile; fewer where one of fewer has room for as many as there ever are."""
+    return min([tile, *(side for side in SIDES if side >= most)])
 
 
 def _tiles(size: Size, tile: int) -> Size:

@@ -64,6 +64,7 @@ template <bool DOWN, class T> IN void blocks(unsigned (&to)[4], const T *at, int
 // along terms, which are made one by one, or lie in memory with equal steps between them.
 enum Way { MADE_ACROSS, MADE_ALONG, READ_ACROSS, READ_ALONG };
 template <class T> struct __align__(16) Eight { T v[8]; };
+struct __align__(16) Whole { unsigned v[4]; };  // stays as it was read until it is stored
 template <class T, class F> IN Eight<T> eight(int left, F term) {
   Eight<T> found;
 #pragma unroll
@@ -79,10 +80,13 @@ template <class T, class I> IN Eight<T> eight(const T *from, I step, int left) {
   }
   return eight<T>(left, [&](int i) { return from[i * step]; });
 }
-template <class T> IN Eight<T> eight(const T *from, int left) {
-  if (left >= 8 && (unsigned long long)from % 16 == 0) return *(const Eight<T> *)from;
-  return eight<T>(left, [&](int i) { return from[i]; });
+template <class T> IN Whole whole(const T *from, int left) {
+  if (left >= 8 && (unsigned long long)from % 16 == 0) return *(const Whole *)from;
+  const Eight<T> found = eight<T>(left, [&](int i) { return from[i]; });
+  return *(const Whole *)&found;
 }
+template <class T, Way WAY> struct Held { typedef Eight<T> type; };
+template <class T> struct Held<T, READ_ALONG> { typedef Whole type; };
 template <int ROWS, int BK, int THREADS, Way WAY> struct Pieces {
   static constexpr int ALL = ROWS * BK / 8, COUNT = (ALL + THREADS - 1) / THREADS;
   static constexpr bool ALONG = WAY == MADE_ALONG || WAY == READ_ALONG;
@@ -142,41 +146,48 @@ IN void tensor_product(P &p, int64_t batches, int64_t M, int64_t N, int taps, in
   const int steps = (K + BK - 1) / BK * taps;
   for (int64_t number = blockIdx.x; number < tiles<BM, BN>(batches, M, N); number += gridDim.x) {
     const Tile tile = tile_of<BM, BN>(number, M, N);
-    const int height = (int)vmin(M - tile.m, (int64_t)BM), width = (int)vmin(N - tile.n, (int64_t)BN);
     p.enter(tile.batch);
     typename P::Row rows[Left::ALONG ? Left::COUNT : 1];
 #pragma unroll
     for (int i = 0; i < (Left::ALONG ? Left::COUNT : 1); i++)
-      rows[i] = p.row(tile.m + vmin(Left::row(i), height - 1));
-    Eight<T> lefts[Left::COUNT], rights[Right::COUNT];
+      rows[i] = p.row(vmin(tile.m + Left::row(i), M - 1));
+    typename Held<T, A>::type lefts[Left::COUNT];
+    typename Held<T, B>::type rights[Right::COUNT];
+    int left_end[Left::COUNT], right_end[Right::COUNT];
+#pragma unroll
+    for (int i = 0; i < Left::COUNT; i++)
+      left_end[i] = Left::any(i) && tile.m + Left::row(i) < M ? K - Left::term(i) : 0;
+#pragma unroll
+    for (int i = 0; i < Right::COUNT; i++)
+      right_end[i] = Right::any(i) && tile.n + Right::row(i) < N ? K - Right::term(i) : 0;
     float sums[2][COLUMNS][4] = {};
     int from = 0, tap = 0;
     for (int step = 0; step <= steps; step++) {
       if (step > 0) {
 #pragma unroll
         for (int i = 0; i < Left::COUNT; i++)
-          if (Left::any(i)) *(Eight<T> *)&as[Left::row(i)][Left::term(i)] = lefts[i];
+          if (Left::any(i)) *(typename Held<T, A>::type *)&as[Left::row(i)][Left::term(i)] = lefts[i];
 #pragma unroll
         for (int i = 0; i < Right::COUNT; i++)
-          if (Right::any(i)) *(Eight<T> *)&bs[Right::row(i)][Right::term(i)] = rights[i];
+          if (Right::any(i)) *(typename Held<T, B>::type *)&bs[Right::row(i)][Right::term(i)] = rights[i];
       }
       __syncthreads();
       if (step < steps) {
         p.tap(tap);
 #pragma unroll
         for (int i = 0; i < Left::COUNT; i++) {
-          const int k = from + Left::term(i), count = Left::any(i) && Left::row(i) < height ? K - k : 0;
+          const int k = from + Left::term(i), count = left_end[i] - from;
           const auto &row = rows[Left::ALONG ? i : 0];
-          if constexpr (A == READ_ALONG) lefts[i] = eight(p.a_at(row, k), p.a_in(row, k) ? count : 0);
+          if constexpr (A == READ_ALONG) lefts[i] = whole(p.a_at(row, k), p.a_in(row, k) ? count : 0);
           else if constexpr (A == READ_ACROSS)
             lefts[i] = eight(p.a_at(row, k), p.a_step(), p.a_in(row, k) ? count : 0);
           else lefts[i] = eight<T>(count, [&](int j) { return p.a(row, k + j); });
         }
 #pragma unroll
         for (int i = 0; i < Right::COUNT; i++) {
-          const int k = from + Right::term(i), count = Right::any(i) && Right::row(i) < width ? K - k : 0;
+          const int k = from + Right::term(i), count = right_end[i] - from;
           const typename P::Index n = tile.n + Right::row(i);
-          if constexpr (B == READ_ALONG) rights[i] = eight(p.b_at(k, n), count);
+          if constexpr (B == READ_ALONG) rights[i] = whole(p.b_at(k, n), count);
           else if constexpr (B == READ_ACROSS) rights[i] = eight(p.b_at(k, n), p.b_step(), count);
           else rights[i] = eight<T>(count, [&](int j) { return p.b(k + j, n); });
         }
