@@ -114,7 +114,7 @@ def test_chains_of_products_are_one_kernel(in_triton, body, dtype, plan):
     [
         ("float16", Plan()),
         ("float32", Plan(tiles=Tiles(dot_m=32, dot_n=16), prologues=True)),
-        ("float16", Plan(prologues=True, tiles=Tiles(dot_k=16))),
+        ("float16", Plan(prologues=True, tiles=Tiles(dot_k=16, dot_m=16, dot_n=16, group=4))),
         ("float64", Plan()),
     ],
 )

@@ -67,6 +67,10 @@ TILE_CHOICES: dict[str, tuple[Any, ...]] = {
     "dot_n": (128, 64, 256, 32, 16),
     "dot_k": (32, 64, 16, 128),
     "stages": (3, 4, 2, 5, 1),
+    "group": (1, 8, 4, 16),
+    "registers": (0, 168, 128, 224, 96, 64),
+    "query_rows": (0, 64, 128, 32, 16),
+    "key_block": (0, 64, 128, 32, 16),
 }
 DEVICE_CHOICES: dict[str, tuple[Any, ...]] = {
     "fast_math": (False, True),
@@ -131,6 +135,10 @@ REASONS = {
     "dot_n": "other blocks of a product: less traffic, or more programs",
     "dot_k": "more terms of a product at once, or less shared memory",
     "stages": "more operands on their way, or less shared memory",
+    "group": "programs that run together share operands in the cache",
+    "registers": "more programs at once, or more registers for each",
+    "query_rows": "other blocks of attention: less traffic, or more programs",
+    "key_block": "more keys at once, or less shared memory",
     "keep": "values in registers against reading and computing them again",
     "cuts": "a value that several places compute may be cheaper in memory",
 }
@@ -162,7 +170,8 @@ def initial_plans(model: Model) -> list[Plan]:
     loops = [Loops(stream=True), Loops(unroll=4), Loops(stream=True, unroll=4), Loops(width=8)]
     blocks = [Blocks(tree=128), Blocks(tree=32), Blocks(threads=256), Blocks(threads=32)]
     blocks += [Blocks(parts=32), Blocks(threads=1024)]
-    tiles = [Tiles(warps=8), Tiles(row_points=1, map_block=2048), Tiles(dot_m=128, stages=4)]
+    tiles = [Tiles(warps=8), Tiles(row_points=1, map_block=2048)]
+    tiles += [Tiles(dot_m=128, stages=4, group=8)]
     tiles += [Tiles(dot_n=64, column_width=128), Tiles(splits=64), Tiles(warps=4, dot_k=64)]
     plans += [*(Plan(loops=x) for x in loops), *(Plan(blocks=x) for x in blocks)]
     plans += [Plan(tiles=x) for x in tiles]

@@ -74,6 +74,10 @@ class Tiles(Record):
     """Columns of it."""
     dot_k: Literal[16, 32, 64, 128] = 32
     """Terms of it that are multiplied at once."""
+    group: Literal[1, 4, 8, 16] = 1
+    """Rows of blocks of a product that programs take together, so that they share columns."""
+    registers: Literal[0, 64, 96, 128, 168, 224] = 0
+    """The most that a thread of a product has; 0 leaves that to the compiler."""
     query_rows: Literal[0, 16, 32, 64, 128] = 0
     """Rows of attention of a program; 0 fits the width of a head."""
     key_block: Literal[0, 16, 32, 64, 128] = 0

@@ -10,7 +10,12 @@ from kernelevolve.programmers.builtin.collapse import indices
 from kernelevolve.programmers.builtin.emit.expr import ARITHMETIC
 from kernelevolve.programmers.builtin.emit.steps import Chained
 from kernelevolve.programmers.builtin.emit.tiles import KIND, Run, TilePrinter, points, text_of
-from kernelevolve.programmers.builtin.emit.tiles_launch import Launch, compiled_in, launch
+from kernelevolve.programmers.builtin.emit.tiles_launch import (
+    Launch,
+    compiled_in,
+    launch,
+    pipelined,
+)
 from kernelevolve.programmers.builtin.emit.tiles_product import (
     fitting,
     indices_of,
@@ -84,7 +89,7 @@ class ChainKernel:
             "M_BLOCK": "m_block",
             **self.decided,
             "num_warps": "warps",
-            "num_stages": str(self.tiles.stages),
+            **pipelined(self.tiles.stages, self.tiles),
         }
         grid = f"({text_of(batch)}) * -(-({rows}) // m_block), {self._shares()}"
         body = [*head, *self.printer.scopes[0].lines]

@@ -11,6 +11,9 @@ from kernelevolve.programmers.builtin.emit.tiles import TilePrinter, text_of
 from kernelevolve.programmers.builtin.ir import Index, Size
 from kernelevolve.programmers.builtin.schedule import Tiles
 
+OPTIONS = ("num_warps", "num_stages", "maxnreg")
+"""What is decided for the compiler, and not in the kernel's text."""
+
 
 @dataclass(frozen=True)
 class Launch:
@@ -38,7 +41,7 @@ def launch(
     """A kernel of these statements.
 
     `sizes` are the symbols, and whether their values are part of the compiled code; `decided` are
-    further parts of it and their text in `forward`, `num_warps` and the like included.
+    further parts of it and their text in `forward`, the compiler's options included.
     """
     inside = "\n".join(body)
     used = [s for s in sizes if re.search(rf"\b{s}\b", inside)]
@@ -46,7 +49,7 @@ def launch(
     wide = {n for (_, dtype), n in printer.numbers_given.items() if dtype == "f64"}
     fixed = [s for s in used if sizes[s]]
     free = [s for s in used if not sizes[s]]
-    own = [d for d in decided if not d.startswith("num_")]
+    own = [d for d in decided if d not in OPTIONS]
     constants = [*(n for n in numbers if n in wide), *fixed, *own]
     parameters = [*buffers, *free, *(n for n in numbers if n not in wide)]
     parameters += [f"{c}: tl.constexpr" for c in constants]
@@ -104,6 +107,12 @@ def prelude(text: str) -> str:
     modules = [m for m in ("math",) if f"{m}." in "\n".join([*wanted, text])]
     lines = [*(f"import {m}" for m in modules), "import triton", "import triton.language as tl"]
     return "\n".join([*lines, *wanted])
+
+
+def pipelined(stages: int, tiles: Tiles) -> dict[str, str]:
+    """The compiler's options for products."""
+    most = {"maxnreg": str(tiles.registers)} if tiles.registers else {}
+    return {"num_stages": str(stages), **most}
 
 
 def row_block(rows: Size, length: Size, tiles: Tiles) -> tuple[dict[str, str], str, list[str]]:

@@ -12,6 +12,7 @@ from kernelevolve.programmers.builtin.emit.tiles_launch import (
     compiled_in,
     indented,
     launch,
+    pipelined,
 )
 from kernelevolve.programmers.builtin.ir import (
     Axis,
@@ -45,11 +46,12 @@ def emit_product(
     m, n = (text_of(a.size) for a in (c.m, c.n))
     for line in (
         f"across = (({n}) + N_BLOCK - 1) // N_BLOCK",
-        f"tiles = across * ((({m}) + M_BLOCK - 1) // M_BLOCK)",
-        "batch = (tl.program_id(0) // tiles).to(INDEX)",
-        "tile = tl.program_id(0) % tiles",
-        "m_at = ((tile // across).to(INDEX) * M_BLOCK + tl.arange(0, M_BLOCK))[:, None]",
-        "n_at = ((tile % across).to(INDEX) * N_BLOCK + tl.arange(0, N_BLOCK))[None, :]",
+        f"down = (({m}) + M_BLOCK - 1) // M_BLOCK",
+        "batch = (tl.program_id(0) // (across * down)).to(INDEX)",
+        "tile = tl.program_id(0) % (across * down)",
+        *_placed(tiles.group),
+        "m_at = (high.to(INDEX) * M_BLOCK + tl.arange(0, M_BLOCK))[:, None]",
+        "n_at = (low.to(INDEX) * N_BLOCK + tl.arange(0, N_BLOCK))[None, :]",
         f"m_in = m_at < ({m})",
         f"n_in = n_at < ({n})",
     ):
@@ -75,7 +77,7 @@ def emit_product(
         "INDEX": "index",
         **{f"{x}_BLOCK": str(side) for x, side in zip("MNK", sides, strict=True)},
         "num_warps": str(tiles.warps or (8 if sides[0] * sides[1] >= 128 * 128 else 4)),
-        "num_stages": str(stages),
+        **pipelined(stages, tiles),
     }
     batches = text_of(points(c.batch))
     grid = f"(({batches}) * -(-({m}) // {sides[0]}) * -(-({n}) // {sides[1]}),)"
@@ -107,6 +109,18 @@ def _multiply(printer: TilePrinter, c: Contraction, operand: DType) -> None:
         *indented(inside),
     ]:
         printer.line(line)
+
+
+def _placed(group: int) -> list[str]:
+    """Statements that find a program's block: rows of blocks in turn, or columns of a few rows."""
+    if group == 1:
+        return ["high = tile // across", "low = tile % across"]
+    return [
+        f"first = tile // ({group} * across) * {group}",
+        f"tall = tl.minimum(down - first, {group})",
+        f"high = first + tile % ({group} * across) % tall",
+        f"low = tile % ({group} * across) // tall",
+    ]
 
 
 def legal(sides: Sequence[int], stages: int, width: int) -> tuple[list[int], int]:
