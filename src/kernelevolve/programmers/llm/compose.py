@@ -7,6 +7,7 @@ is short.
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -111,7 +112,8 @@ def _sections(brief: Brief, reading: Reading, notes: Sequence[Note]) -> Iterator
     if tried:
         yield Section("history", render("history", attempts=tried), 50)
     for attempt in _worth_reading(tried):
-        yield Section(f"source of #{attempt.number}", render("source", attempt=attempt), 30)
+        text = render("source", attempt=attempt, files=_beside(attempt, brief.parents))
+        yield Section(f"source of #{attempt.number}", text, 30)
     for place, parent in enumerate(brief.parents):
         text = render("current", attempt=parent, first=place == 0, merged=len(brief.parents) > 1)
         shorter = "" if place == 0 else render("history", attempts=[parent])
@@ -152,6 +154,21 @@ def _worth_reading(tried: Sequence[Attempt]) -> list[Attempt]:
     return sorted(scored, key=lambda a: -(a.evaluation.score or 0.0))[:2]
 
 
+def _beside(attempt: Attempt, parents: Sequence[Attempt]) -> list[tuple[str, str]]:
+    """An attempt's files, as differences from the current kernel where that is shorter."""
+    current = {f.path: f.text for f in parents[0].files} if parents else {}
+    shown = []
+    for file in attempt.files:
+        before, now = current.get(file.path, "").splitlines(), file.text.splitlines()
+        lines = list(difflib.unified_diff(before, now, n=2, lineterm=""))[2:]
+        difference = "\n".join(lines)
+        if file.path in current and len(difference) < len(file.text):
+            shown.append((f"{file.path}, how it differs from the current kernel", difference))
+        else:
+            shown.append((file.path, file.text))
+    return [(name, text) for name, text in shown if text]
+
+
 def render(name: str, **values: object) -> str:
     """A template of this programmer; a name that is not given is an error."""
     return _environment().get_template(f"{name}.md.jinja").render(values)
@@ -188,7 +205,9 @@ def clipped(text: str, most: int = MOST_MESSAGE) -> str:
 def verdict(evaluation: Evaluation) -> str:
     """One line on how an attempt ended."""
     if evaluation.ok:
+        low, high = evaluation.interval or (0.0, 0.0)
         score = f"{evaluation.score:.2f}x" if evaluation.score else "correct, not timed"
+        score += f" (between {low:.2f}x and {high:.2f}x)" if high > 1.2 * low > 0 else ""
         limit = f"; {evaluation.diagnosis.sentence}" if evaluation.diagnosis else ""
         return f"{score}{limit}"
     first = evaluation.message.strip().splitlines() or [""]

@@ -15,6 +15,8 @@ from kernelevolve.core.evaluation import Evaluation, Status
 from kernelevolve.core.record import Record
 
 MOST_FAILED = 8
+FAR_FRACTION = 0.3
+"""Of a measured peak: below it, the limit that is named does not bind yet."""
 GOOD_FRACTION = 0.85
 """Of a measured peak: beyond it, little is left to gain by what the limit names."""
 
@@ -104,16 +106,20 @@ def _directive(evaluation: Evaluation) -> str:
             "look for less work (algebra, recomputation, another layout), else leave it as it is "
             "but for tuning."
         )
+    if diagnosis.fraction is not None and diagnosis.fraction < FAR_FRACTION:
+        return (
+            f"It reaches {diagnosis.fraction:.0%} of the nearest peak, so that neither bandwidth "
+            "nor arithmetic binds yet: look for latency (dependent operations, loads that wait for "
+            f"each other, short loops, calls), then: {DIRECTIVES[diagnosis.limit]}"
+        )
     return DIRECTIVES[diagnosis.limit]
 
 
 def _deferred(evaluation: Evaluation) -> list[str]:
-    """Compiler remarks and slow workloads, which come after the binding limit."""
-    found = list(evaluation.diagnosis.remarks[:2]) if evaluation.diagnosis else []
-    slow = [
-        t for t in evaluation.timings if evaluation.score and t.speedup < 0.8 * evaluation.score
-    ]
-    return found + [f"workload {t.workload} gains only {t.speedup:.2f}x" for t in slow[:2]]
+    """Workloads that lag behind, which come after the binding limit."""
+    usual = evaluation.score or 0.0
+    slow = [t for t in evaluation.timings if t.speedup < 0.8 * usual]
+    return [f"workload {t.workload} gains only {t.speedup:.2f}x" for t in slow[:2]]
 
 
 def _symptom(evaluation: Evaluation) -> str:
