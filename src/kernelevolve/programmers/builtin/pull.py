@@ -7,6 +7,7 @@ computed inside the region, `Cut` names the node that has to become memory first
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
@@ -315,7 +316,7 @@ class Puller:
             raise Cut(table)
         terms = tuple(t for t in found.index.terms if t.axis != PROBE)
         first = replace(found, index=replace(found.index, terms=terms))
-        lengths = tuple(_number(s) for s in (found.index.stride(PROBE), size))
+        lengths = tuple(number(s) for s in (found.index.stride(PROBE), size))
         return Call("i64", node.attr[0], (self.pull(values, where), first, *lengths))
 
     def _contract(self, node: Node, where: Where) -> Expr:
@@ -395,12 +396,5 @@ class Puller:
         return f"k{self.numbers.setdefault(node, len(self.numbers))}"
 
 
-def _number(size: Size) -> Const:
-    return Const("i64", size.expr if size.constant is None else size.constant)
-
-
 def _volume(node: Node) -> int:
-    total = 1
-    for extent in node.shape:
-        total *= extent.values[0]
-    return total
+    return math.prod(extent.values[0] for extent in node.shape)
