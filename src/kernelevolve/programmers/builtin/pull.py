@@ -316,7 +316,7 @@ class Puller:
             raise Cut(table)
         terms = tuple(t for t in found.index.terms if t.axis != PROBE)
         first = replace(found, index=replace(found.index, terms=terms))
-        lengths = tuple(number(s) for s in (found.index.stride(PROBE), size))
+        lengths = tuple(number(s, "i64") for s in (found.index.stride(PROBE), size))
         return Call("i64", node.attr[0], (self.pull(values, where), first, *lengths))
 
     def _contract(self, node: Node, where: Where) -> Expr:

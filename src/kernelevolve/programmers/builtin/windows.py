@@ -8,6 +8,7 @@ from kernelevolve.programmers.builtin.ir import (
     Axis,
     Call,
     Const,
+    DType,
     Expr,
     Index,
     Position,
@@ -49,6 +50,6 @@ def within(at: Index, window: Window, extent: Size) -> Expr | None:
     return Call("bool", "and", (inside, Call("bool", "eq", (rest, Const("i32", 0)))))
 
 
-def number(size: Size) -> Const:
+def number(size: Size, kind: DType = "i32") -> Const:
     """A size as an integer."""
-    return Const("i32", size.expr if size.constant is None else size.constant)
+    return Const(kind, size.expr if size.constant is None else size.constant)
