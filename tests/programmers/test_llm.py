@@ -4,12 +4,14 @@ from random import Random
 import httpx2
 import pytest
 
-from kernelevolve.core.candidate import Allowance, Yield
+from kernelevolve.core.candidate import Allowance, Attempt, SourceFile, Yield
 from kernelevolve.core.errors import ProgrammerError, ProgrammerLost, UsageError
 from kernelevolve.core.evaluation import Evaluation, Stage, Status
+from kernelevolve.core.note import Note
 from kernelevolve.programmers.llm import transport
 from kernelevolve.programmers.llm.choice import choose
 from kernelevolve.programmers.llm.connect import Connections
+from kernelevolve.testing.journals import passed
 from tests.programmers.llm_kit import (
     ANSWER,
     KERNEL,
@@ -270,3 +272,56 @@ def test_a_spent_budget_of_tokens_ends_a_conversation():
     spent = {"": Allowance(tokens=500)}
     with pytest.raises(ProgrammerError, match="no end"):
         asked(called("show_node", node=1), ANSWER, allowances=spent)
+
+
+def test_helpers_read_and_search_with_settings_of_their_own():
+    class Notes:
+        def recall(self, query, **given):
+            return [note("guidance/found")]
+
+        def note(self, ref):
+            return note(ref)
+
+        def index(self):
+            return "guidance: chosen"
+
+    def note(ref):
+        return Note(ref=ref, title=ref, kind="guidance", source=("x",), text=f"says {ref}")
+
+    parent = Attempt(
+        number=1,
+        files=(SourceFile(path="model.py", text=KERNEL),),
+        plan=None,
+        summary="",
+        evaluation=passed(2.0),
+    )
+    endpoint = Endpoint(
+        [
+            called("final_result", symptom="bank conflicts", directive="pad the rows"),
+            called("final_result", refs=["guidance/chosen"]),
+            ANSWER,
+        ]
+    )
+    given = {"helper_temperature": 0.0, "temperature": 1.0, "knowledge": Notes()}
+    programmer = llm(endpoint, helper_model="openai:h", **given)
+    bench = Bench()
+    proposal = asyncio.run(programmer.propose(brief(number=2, parents=(parent,)), bench))
+    assert [e.role for e in bench.exchanges] == ["memory", "search", "programmer"]
+    assert [a["model"] for a in endpoint.asked] == ["h", "h", "m"]
+    assert [a["temperature"] for a in endpoint.asked] == [0.0, 0.0, 1.0]
+    assert "pad the rows" in endpoint.text() and "says guidance/chosen" in endpoint.text()
+    assert [n.ref for n in proposal.notes] == ["guidance/found", "guidance/chosen"]
+
+
+def test_a_helper_that_fails_leaves_its_work_to_rules():
+    endpoint = Endpoint([failure(400), ANSWER])
+    parent = Attempt(
+        number=1,
+        files=(SourceFile(path="model.py", text=KERNEL),),
+        plan=None,
+        summary="",
+        evaluation=passed(2.0),
+    )
+    programmer = llm(endpoint, helper_model="openai:h")
+    told = brief(number=2, parents=(parent,))
+    assert asyncio.run(programmer.propose(told, Bench())).files

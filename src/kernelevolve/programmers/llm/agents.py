@@ -10,6 +10,7 @@ import logging
 from pydantic import Field
 from pydantic_ai import Agent, UsageLimits
 from pydantic_ai.exceptions import AgentRunError
+from pydantic_ai.settings import ModelSettings
 
 from kernelevolve.core.errors import KernelEvolveError
 from kernelevolve.core.note import Note
@@ -34,7 +35,7 @@ class Found(Record):
     """Names of notes, most useful first."""
 
 
-async def refined(model: Asked, desk: Desk, reading: Reading) -> Reading:
+async def refined(model: Asked, settings: ModelSettings, desk: Desk, reading: Reading) -> Reading:
     """The reading of a model that looked at the parents' artefacts; else the one by rules."""
     agent = Agent(
         model,
@@ -42,7 +43,7 @@ async def refined(model: Asked, desk: Desk, reading: Reading) -> Reading:
         instructions=render("memory"),
         deps_type=Desk,
         tools=list(LOOKING),
-        model_settings={"max_retries": 0},
+        model_settings=settings,
     )
     prompt = render("artefacts", brief=desk.brief, reading=reading)
     try:
@@ -55,7 +56,12 @@ async def refined(model: Asked, desk: Desk, reading: Reading) -> Reading:
 
 
 async def searched(
-    model: Asked, desk: Desk, reading: Reading, known: list[Note], most: int
+    model: Asked,
+    settings: ModelSettings,
+    desk: Desk,
+    reading: Reading,
+    known: list[Note],
+    most: int,
 ) -> list[Note]:
     """The notes that a model chose for a diagnosis; else those found by search."""
     assert desk.knowledge is not None
@@ -65,7 +71,7 @@ async def searched(
         instructions=render("search"),
         deps_type=Desk,
         tools=list(READING),
-        model_settings={"max_retries": 0},
+        model_settings=settings,
     )
     prompt = render(
         "walk", brief=desk.brief, reading=reading, index=desk.knowledge.index(), known=known

@@ -72,6 +72,10 @@ class Llm:
     """None leaves it to the model."""
     effort: str = ""
     """Reasoning effort: minimal, low, medium, high; empty leaves it to the model."""
+    helper_temperature: float | None = None
+    """The same of the helper model."""
+    helper_effort: str = ""
+    """The same of the helper model."""
     tools: bool = True
     """Whether the model may try kernels out before it answers."""
     notes: int = 5
@@ -163,9 +167,12 @@ class Llm:
             recalled: takes the notes that the search found, before an agent chose among them.
         """
         brief, reading = desk.brief, memory.read(desk.brief)
+        settings = self._settings(self.helper_temperature, self.helper_effort)
         helper = self.helper_model if self.helper_model not in self._lost else None
         if helper and brief.parents and _may_spend(brief, "memory"):
-            reading = await agents.refined(self._reach(helper, "memory", desk), desk, reading)
+            reading = await agents.refined(
+                self._reach(helper, "memory", desk), settings, desk, reading
+            )
         if self.knowledge is None:
             return reading, []
         computed = " ".join(sorted(operators(brief.task)))
@@ -175,7 +182,9 @@ class Llm:
         )
         if helper and _may_spend(brief, "search"):
             model = self._reach(helper, "search", desk)
-            return reading, await agents.searched(model, desk, reading, recalled, self.notes)
+            return reading, await agents.searched(
+                model, settings, desk, reading, recalled, self.notes
+            )
         return reading, recalled
 
     async def _asked(self, name: str, desk: Desk, reading: Reading, notes: list[Note]) -> Answer:
@@ -219,7 +228,7 @@ class Llm:
             deps_type=Desk,
             tools=offered(self.knowledge) if self.tools else [],
             retries={"tools": CALLS, "output": COMPLAINTS},
-            model_settings=self._settings(),
+            model_settings=self._settings(self.temperature, self.effort),
         )
         try:
             result = await agent.run(prompt.text, deps=desk, usage_limits=_limits(desk.brief))
@@ -239,12 +248,12 @@ class Llm:
         assert self.connections is not None
         return self.connections.asked(name, role, desk.bench.exchanged)
 
-    def _settings(self) -> ModelSettings:
+    def _settings(self, temperature: float | None, effort: str) -> ModelSettings:
         settings = ModelSettings(max_tokens=self.most_answer, max_retries=0)
-        if self.temperature is not None:
-            settings["temperature"] = self.temperature
-        if self.effort:
-            settings["thinking"] = self.effort  # type: ignore[typeddict-item]
+        if temperature is not None:
+            settings["temperature"] = temperature
+        if effort:
+            settings["thinking"] = effort  # type: ignore[typeddict-item]
         return settings
 
 
