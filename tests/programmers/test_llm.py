@@ -274,6 +274,15 @@ def test_a_spent_budget_of_tokens_ends_a_conversation():
         asked(called("show_node", node=1), ANSWER, allowances=spent)
 
 
+PARENT = Attempt(
+    number=1,
+    files=(SourceFile(path="model.py", text=KERNEL),),
+    plan=None,
+    summary="",
+    evaluation=passed(2.0),
+)
+
+
 def test_helpers_read_and_search_with_settings_of_their_own():
     class Notes:
         def recall(self, query, **given):
@@ -288,13 +297,6 @@ def test_helpers_read_and_search_with_settings_of_their_own():
     def note(ref):
         return Note(ref=ref, title=ref, kind="guidance", source=("x",), text=f"says {ref}")
 
-    parent = Attempt(
-        number=1,
-        files=(SourceFile(path="model.py", text=KERNEL),),
-        plan=None,
-        summary="",
-        evaluation=passed(2.0),
-    )
     endpoint = Endpoint(
         [
             called("final_result", symptom="bank conflicts", directive="pad the rows"),
@@ -305,7 +307,7 @@ def test_helpers_read_and_search_with_settings_of_their_own():
     given = {"helper_temperature": 0.0, "temperature": 1.0, "knowledge": Notes()}
     programmer = llm(endpoint, helper_model="openai:h", **given)
     bench = Bench()
-    proposal = asyncio.run(programmer.propose(brief(number=2, parents=(parent,)), bench))
+    proposal = asyncio.run(programmer.propose(brief(number=2, parents=(PARENT,)), bench))
     assert [e.role for e in bench.exchanges] == ["memory", "search", "programmer"]
     assert [a["model"] for a in endpoint.asked] == ["h", "h", "m"]
     assert [a["temperature"] for a in endpoint.asked] == [0.0, 0.0, 1.0]
@@ -315,13 +317,6 @@ def test_helpers_read_and_search_with_settings_of_their_own():
 
 def test_a_helper_that_fails_leaves_its_work_to_rules():
     endpoint = Endpoint([failure(400), ANSWER])
-    parent = Attempt(
-        number=1,
-        files=(SourceFile(path="model.py", text=KERNEL),),
-        plan=None,
-        summary="",
-        evaluation=passed(2.0),
-    )
     programmer = llm(endpoint, helper_model="openai:h")
-    told = brief(number=2, parents=(parent,))
+    told = brief(number=2, parents=(PARENT,))
     assert asyncio.run(programmer.propose(told, Bench())).files
