@@ -63,11 +63,27 @@ def test_notes_about_other_devices_and_languages_are_left_out(shelf, tmp_path: P
 def test_a_symptom_that_is_said_word_by_word_comes_before_many_common_words(
     shelf, tmp_path: Path
 ) -> None:
-    shelf("wordy", "memory memory error error kernel kernel", symptoms='["error in memory"]')
-    shelf("exact", "Shrink the tile.", symptoms='["out of resource"]', title='"Too big"')
+    shelf("wordy", symptoms='["memory kernel failure error", "access failure of memory"]')
+    shelf("single", "memory memory memory", symptoms='["memory"]', title='"memory"')
+    shelf("longer", symptoms='["access out of resource"]')
+    shelf("exact", symptoms='["out of resource"]')
     library = Library(packaged=tmp_path / "notes")
-    message = "kernel error: out of resource: shared memory, memory error"
-    assert [n.ref for n in library.recall(message, limit=2)] == ["exact", "wordy"]
+    message = "kernel error: memory access failure, out of resource: memory"
+
+    def first(message: str) -> str:
+        return library.recall(message, limit=1)[0].ref
+
+    assert first(message) == "exact"
+    assert first(message.replace("failure, ", "")) == "longer"
+    assert first("kernel error: memory failure, out of no resource") == "wordy"
+
+
+def test_symptoms_weigh_more_than_titles_and_titles_more_than_text(shelf, tmp_path: Path) -> None:
+    shelf("in-text", "queue")
+    shelf("in-title", title='"queue"')
+    shelf("in-symptom", symptoms='["queue"]', title='"other"')
+    found = Library(packaged=tmp_path / "notes").recall("queue", limit=3)
+    assert [note.ref for note in found] == ["in-symptom", "in-title", "in-text"]
 
 
 def test_a_later_folder_replaces_a_note_of_the_same_name(shelf, tmp_path: Path) -> None:
@@ -136,6 +152,19 @@ def test_a_missing_folder_and_a_broken_note_are_told_with_their_place(
     shelf("a", kind='"opinion"')
     with pytest.raises(UsageError, match=r"a\.md:3: kind: input should be 'constraint'"):
         Library([tmp_path / "notes"]).recall("x", limit=1)
+
+
+def test_drafts_and_hidden_files_are_no_notes(shelf, tmp_path: Path) -> None:
+    for ref in ("a", "_draft", ".hidden", ".git/x"):
+        shelf(ref)
+    assert Library(packaged=tmp_path / "notes").index().startswith(".: a (")
+    assert len(Library(packaged=tmp_path / "notes").index().split(";")) == 1
+
+
+def test_a_note_in_another_encoding_is_told(shelf, tmp_path: Path) -> None:
+    shelf("a").write_bytes(b"+++\n# caf\xe9\n+++\n")
+    with pytest.raises(UsageError, match="not UTF-8 at byte 9; save it as UTF-8"):
+        Library(packaged=tmp_path / "notes").note("a")
 
 
 lines = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)

@@ -86,10 +86,22 @@ def test_what_only_strict_tells(shelf, checkout, fields, text, line, said) -> No
     assert said in finding.message
 
 
-def test_a_kind_belongs_to_its_folder(shelf, checkout) -> None:
-    shelf("hardware/nvidia/a", kind='"guidance"')
+@pytest.mark.parametrize(
+    ("folder", "kind"),
+    [
+        ("constraints", "constraint"),
+        ("guidance", "guidance"),
+        ("hardware", "hardware"),
+        ("languages", "language"),
+        ("skills", "skill"),
+    ],
+)
+def test_a_kind_belongs_to_its_folder(shelf, checkout, folder: str, kind: str) -> None:
+    shelf(f"{folder}/right", kind=f'"{kind}"')
+    other = "skill" if kind != "skill" else "guidance"
+    shelf(f"{folder}/wrong", kind=f'"{other}"')
     (finding,) = lint([checkout / "notes"]).findings
-    assert finding.message == "kind 'guidance' in a folder of kind 'hardware'"
+    assert finding.message == f"kind {other!r} in a folder of kind {kind!r}"
 
 
 def test_notes_that_repeat_each_other_are_both_named(shelf, checkout) -> None:
