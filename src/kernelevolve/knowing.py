@@ -6,14 +6,13 @@ from pathlib import Path
 from kernelevolve.config import RunConfig, data_folder
 from kernelevolve.core.errors import UsageError
 from kernelevolve.core.note import Note
-from kernelevolve.core.protocols import KnowledgeBase
 from kernelevolve.knowledge import lint, notefile
 from kernelevolve.knowledge.checks import FOLDERS, Around, faults
 from kernelevolve.knowledge.library import PACKAGED, SKILLS, Library
 from kernelevolve.knowledge.lint import Linted
 
 
-def library_of(config: RunConfig) -> KnowledgeBase:
+def library_of(config: RunConfig) -> Library:
     """The packaged notes, those added to this store, those of `--knowledge`, and learnt skills."""
     own = _added(config.store)
     named = [Path(folder).expanduser() for folder in config.knowledge]
