@@ -12,7 +12,7 @@ import numpy as np
 from kernelevolve.core.task import Task, Workload
 from kernelevolve.evaluation.blocks import Block, sealed_copy
 from kernelevolve.evaluation.expected import OracleKind, Reference, Yardstick, is_float
-from kernelevolve.evaluation.layout import Array, Layout, widened
+from kernelevolve.evaluation.layout import Array, Layout, owned, widened
 from kernelevolve.evaluation.processes import Failed, Runner
 from kernelevolve.evaluation.rounding import EPSILON
 from kernelevolve.evaluation.yardstick import measure_yardstick
@@ -29,7 +29,7 @@ class Answer(NamedTuple):
 
     layout: Layout
     values: Outputs
-    """Brain floats widened."""
+    """Floats of 16 bits widened."""
     reply: dict[str, Any]
     """What the runner said of them."""
 
@@ -97,7 +97,7 @@ class Answers:
             self._outbox = Block(layout.nbytes)
             reply = self._ask_with_memory(AGAIN.get(op, op))
         block = self._outbox.bytes
-        return Answer(layout, [widened(x, block).copy() for x in layout.leaves], reply)
+        return Answer(layout, [owned(widened(x, block), block) for x in layout.leaves], reply)
 
     def _ask_with_memory(self, op: str, **body: Any) -> dict[str, Any]:
         fds, nbytes = ([self._outbox.fd], self._outbox.nbytes) if self._outbox else ([], 0)
@@ -167,7 +167,9 @@ class Answers:
 
 def _adopt(reference: Reference, oracle: Array) -> None:
     if is_float(reference.leaf):
-        reference.oracle = oracle if oracle is reference.native else oracle.astype(np.float64)
+        reference.oracle = (
+            oracle if oracle is reference.native else oracle.astype(np.float64, copy=False)
+        )
     elif not np.array_equal(oracle, reference.native):
         reference.alternative = oracle
 
@@ -175,5 +177,6 @@ def _adopt(reference: Reference, oracle: Array) -> None:
 def equal(a: Outputs, b: Outputs) -> bool:
     """Whether two calls gave the same."""
     return all(
-        np.array_equal(x, y, equal_nan=x.dtype.kind == "f") for x, y in zip(a, b, strict=True)
+        np.array_equal(x, y) or np.array_equal(x, y, equal_nan=x.dtype.kind == "f")
+        for x, y in zip(a, b, strict=True)
     )

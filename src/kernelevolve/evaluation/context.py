@@ -71,6 +71,8 @@ class Context:
     perturb: bool = True
     device: Device | None = None
     """What the task's kernels run on, if that is not a processor."""
+    memory: int = 0
+    """Bytes of the device that may be judged with; 0 until they are known."""
     findings: list[Finding] = field(default_factory=list)
     works: dict[str, Work] = field(default_factory=dict)
     rooms: dict[str, Room] = field(default_factory=dict)
@@ -116,7 +118,7 @@ class Context:
 
     def _load(self, runner: Runner, *, report: bool) -> None:
         threads = self.spec.threads
-        runner.ask("setup", REFERENCE_SECONDS, cores=list(self.spec.cores), threads=threads)
+        runner.set_up(self.spec.cores, threads, REFERENCE_SECONDS)
         blobs = self.blobs
         fds = [_memory_file(data) for data in blobs.values()]
         task = self.task.model_dump(mode="json")
@@ -174,12 +176,15 @@ class Context:
     def _place(self) -> Place:
         """Where the task's kernels read and write.
 
-        Every workload has a session for each baseline and one for candidates, all at once.
+        Every workload has a session for each baseline and one for candidates, all at once; they
+        share what was free on the device when the first one was made.
         """
         if self.device is None:
             return Place()
         sessions = len(self.task.workloads) * (len(self.kinds) + 1)
-        device, memory = self.device, self.spec.memory // sessions
+        device = self.device
+        self.memory = self.memory or min(self.spec.memory, device.free)
+        memory = self.memory // sessions
         return Place(
             device="cuda",
             room=device.block,

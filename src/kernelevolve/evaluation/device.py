@@ -75,6 +75,11 @@ class Device:
             raise Lost(f"the GPU does not answer the judge: {code.name}")
         return values[0] if len(values) == 1 else values
 
+    @property
+    def free(self) -> int:
+        """Bytes of its memory that nobody has taken."""
+        return int(self.call(self.cuda.cuMemGetInfo())[0])
+
     def block(self, nbytes: int) -> "DeviceBlock":
         """Memory on the device with a copy in the judge's."""
         return DeviceBlock(self, nbytes)

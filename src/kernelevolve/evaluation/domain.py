@@ -15,6 +15,7 @@ from kernelevolve.evaluation.layout import (
     Layout,
     Leaf,
     Tree,
+    owned,
     raw,
     widened,
 )
@@ -22,6 +23,8 @@ from kernelevolve.evaluation.traits import Traits
 
 Kind = Literal["real", "levels", "integer", "boolean", "sorted", "fixed"]
 MAX_LEVELS = 16
+ENOUGH = 1 << 20
+"""So many elements tell how far a tensor's values spread."""
 FLOAT_SETS = 3
 NEAR_ONE = 0.9
 CAUTIOUS = Traits()
@@ -155,12 +158,13 @@ def _sorted(values: Array) -> bool:
 
 
 def _real(seen: Sequence[Array]) -> Domain:
-    finite = [v[np.isfinite(v)] for v in seen]
+    finite = [v if np.isfinite(v).all() else v[np.isfinite(v)] for v in map(np.ravel, seen)]
     finite = [v for v in finite if v.size]
     if not finite:
         return Domain("fixed")
     low, high = float(min(v.min() for v in finite)), float(max(v.max() for v in finite))
-    spread = float(max(v.std(dtype=np.float64) for v in finite)) or max(abs(low), abs(high)) or 1.0
+    drawn = (v[:: max(1, v.size // ENOUGH)] for v in finite)
+    spread = float(max(v.std(dtype=np.float64) for v in drawn)) or max(abs(low), abs(high)) or 1.0
     first = finite[0][: 1 << 16]
     if first.size >= 4 * MAX_LEVELS and np.unique(first).size <= MAX_LEVELS:
         levels = np.unique(np.concatenate(finite))
@@ -182,8 +186,7 @@ def _bounds(low: float, high: float) -> tuple[float, float]:
 
 def read(leaf: Leaf, content: Array) -> Array:
     """The values of one tensor, a copy; 16-bit floats as float32."""
-    values = widened(leaf, content)
-    return values.astype(np.float32) if leaf.dtype == "float16" else np.array(values)
+    return owned(widened(leaf, content), content)
 
 
 def write(leaf: Leaf, content: Array, values: Array) -> None:

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 
 from kernelevolve.evaluation.layout import COMPLEX, FLOATS, Array, Leaf
-from kernelevolve.evaluation.near import Errors, Sketch, square_sum
+from kernelevolve.evaluation.near import Errors, Sketch, chunks, mapped, square_sum
 from kernelevolve.evaluation.rounding import EPSILON, TINY, row_scale, rows, ulp
 
 OracleKind = Literal["float64", "float32", "exact"]
@@ -26,7 +26,7 @@ class Reference:
 
     leaf: Leaf
     native: Array
-    """As the reference returned it; brain floats widened."""
+    """As the reference returned it; floats of 16 bits widened."""
     oracle: Array | None
     """Float64, or native values that stand for it; None where these are compared exactly."""
     alternative: Array | None = None
@@ -64,7 +64,12 @@ class Reference:
     def lost(self) -> int:
         """How many elements the reference itself loses."""
         assert self.oracle is not None
-        return self.lost_in(error_of(self.native, self.oracle, self.native), self.oracle)
+        oracle, native = self.oracle.ravel(), self.native.ravel()
+
+        def look(part: slice) -> int:
+            return self.lost_in(error_of(native[part], oracle[part], native[part]), oracle[part])
+
+        return sum(mapped(look, chunks(oracle[:, None])))
 
     def lost_in(self, error: Array, oracle: Array) -> int:
         """How many elements are wrong by a good part of what they are."""

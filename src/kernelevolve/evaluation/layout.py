@@ -235,10 +235,17 @@ def raw(leaf: Leaf, block: Array) -> Array:
 
 
 def widened(leaf: Leaf, block: Array) -> Array:
-    """Brain floats as float32; complex numbers as pairs; all else as it is."""
+    """Floats of 16 bits as float32, which is far quicker to work with; complex numbers as pairs."""
     values = raw(leaf, block)
+    if leaf.dtype == "float16":
+        return values.astype(np.float32)
     if leaf.dtype == "bfloat16":
         return (values.astype(np.uint32) << 16).view(np.float32)
     if leaf.dtype in COMPLEX:
         return np.ascontiguousarray(values).view(COMPLEX[leaf.dtype])
     return values
+
+
+def owned(values: Array, block: Array) -> Array:
+    """Values in memory of their own, whatever becomes of the block that they were read from."""
+    return values.copy() if np.may_share_memory(values, block) else values

@@ -81,4 +81,4 @@ def _without_parameter(bench: Bench, name: str) -> bool:
 def _stays(bench: Bench, made: Array) -> bool:
     prepared = bench.prepared
     probe = Probe(PLAN, prepared.inputs, made, prepared.expected[0], prepared.yardsticks)
-    return bench.excess(probe, bench.answer(made)[0]) <= 1
+    return bench.excess(probe, bench.native(made)) <= 1

@@ -197,13 +197,13 @@ class Preparation:
 
     def _inputs(self) -> tuple[Layout, list[Array]]:
         sides = self.random.randrange(1 << SIDES)
-        reply = self._ask("inputs", seed=self.random.randrange(SEEDS), sides=sides)
+        seeds = [self.random.randrange(SEEDS) for _ in range(self.slots)]
+        reply = self._ask("inputs", seed=seeds[0], sides=sides)
         layout = Layout.parse(reply)
         self._check_inputs(reply)
         block = Block(layout.nbytes)
         contents = []
-        for _ in range(self.slots):
-            seed = self.random.randrange(SEEDS)
+        for seed in seeds:
             again = self._ask("inputs", [block.fd], seed=seed, nbytes=block.nbytes, sides=sides)
             if Layout.parse(again) != layout:
                 raise Refused(

@@ -126,6 +126,18 @@ class Runner:
             self._started = number
         return None not in (before, number) and number != (before or 0) + 1
 
+    def set_up(self, cores: Sequence[int], threads: int, seconds: float) -> None:
+        """Where it is to run, which is the first thing that it is asked.
+
+        Raises:
+            Lost: it could not start; nobody's code has run in it.
+        """
+        try:
+            self.ask("setup", seconds, cores=list(cores), threads=threads)
+        except (Ended, Late) as error:
+            said = error.log if isinstance(error, Ended) else ""
+            raise Lost(f"a runner could not start: {error}\n{said}".rstrip()) from error
+
     def ask(self, op: str, seconds: float, fds: Sequence[int] = (), **body: Any) -> dict[str, Any]:
         """Send a request and wait for its answer.
 

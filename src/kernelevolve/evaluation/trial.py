@@ -161,8 +161,7 @@ class Trial:
             self.flags |= watch.notes(calls) if watch else {}
 
     def _set_up(self, runner: Runner) -> None:
-        cores, threads = list(self.job.target.cores), self.job.target.threads
-        runner.ask("setup", self._seconds, cores=cores, threads=threads)
+        runner.set_up(self.job.target.cores, self.job.target.threads, self._seconds)
 
     @property
     def _seconds(self) -> float:

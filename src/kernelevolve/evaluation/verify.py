@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod, sqrt
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -11,10 +11,12 @@ from kernelevolve.core.detector import Detector
 from kernelevolve.core.task import Tolerance
 from kernelevolve.evaluation.expected import LOST, Reference, Yardstick, error_of
 from kernelevolve.evaluation.layout import Array, Layout, describe, paths, widened
-from kernelevolve.evaluation.near import Errors, chunks, square_sum
+from kernelevolve.evaluation.near import Errors, chunks, mapped, square_sum
 from kernelevolve.evaluation.rounding import rows
 
 MOST_LOST = 0.05
+HOPELESS = 10.0
+"""Who is off by so many budgets needs no exact figure."""
 
 
 class Objection(Exception):
@@ -157,7 +159,12 @@ class Verifier:
     def excess(
         self, index: int, reference: Reference, values: Array, yardstick: Yardstick
     ) -> float:
-        """How many budgets one output is off; at most 1 is accepted."""
+        """How many budgets one output is off; at most 1 is accepted.
+
+        Where a glance at a few rows shows that it is hopeless, by what they are off.
+        """
+        if (seen := self._glance(reference, values, yardstick)) >= HOPELESS:
+            return seen
         self.worst.pop(index, None)
         try:
             self._check(index, reference, values, yardstick)
@@ -165,6 +172,16 @@ class Verifier:
             worst = self.worst.get(index)
             return max(worst.maximum, worst.rms) if worst else float("inf")
         return 0.0
+
+    def _glance(self, reference: Reference, values: Array, yardstick: Yardstick) -> float:
+        """How many budgets the first rows are off."""
+        if reference.oracle is None or not reference.oracle.size:
+            return 0.0
+        oracle, native = rows(reference.oracle), rows(reference.native)
+        part = chunks(oracle)[0]
+        error = error_of(rows(values)[part], oracle[part], native[part]).max(axis=1)
+        budget = Budgets.of(reference, yardstick, self.tolerance).rows[part]
+        return float(_in_budgets(error, budget).max(initial=0.0))
 
     def _check(
         self, index: int, reference: Reference, values: Array, yardstick: Yardstick
@@ -229,26 +246,38 @@ class Budgets:
         return near.rms_at_most <= self.rms and bool((near.largest_at_most <= self.rows).all())
 
 
+class Off(NamedTuple):
+    """How far a part of an output is off."""
+
+    squares: float
+    """Sum of squared errors."""
+    largest: float
+    """In budgets of its row."""
+    bad: int = 0
+    """Elements outside."""
+    first: tuple[int, int] | None = None
+    """Row and column of the first of them."""
+
+
 def _check_close(
     reference: Reference, values: Array, budgets: Budgets, worst: Worst, name: str
 ) -> None:
     assert reference.oracle is not None
     oracle, got, native = rows(reference.oracle), rows(values), rows(reference.native)
-    total, bad = 0.0, 0
-    first: tuple[int, int] | None = None
-    largest = 0.0
-    for part in chunks(oracle):
+
+    def look(part: slice) -> Off:
         error = error_of(got[part], oracle[part], native[part])
-        total += square_sum(error)
-        ratio = _in_budgets(error.max(axis=1), budgets.rows[part])
-        largest = max(largest, float(ratio.max(initial=0.0)))
-        if not largest <= 1.0:
-            off = ~(error <= budgets.rows[part, None])
-            bad += int(off.sum())
-            if first is None and off.any():
-                row, column = np.argwhere(off)[0]
-                first = (part.start + int(row), int(column))
-    rms = sqrt(total / max(1, oracle.size))
+        ratio = float(_in_budgets(error.max(axis=1), budgets.rows[part]).max(initial=0.0))
+        off = None if ratio <= 1.0 else ~(error <= budgets.rows[part, None])
+        if off is None or not off.any():
+            return Off(square_sum(error), ratio)
+        row, column = np.argwhere(off)[0]
+        return Off(square_sum(error), ratio, int(off.sum()), (part.start + int(row), int(column)))
+
+    seen = mapped(look, chunks(oracle))
+    largest = max((one.largest for one in seen), default=0.0)
+    bad, first = sum(one.bad for one in seen), next((one.first for one in seen if one.bad), None)
+    rms = sqrt(sum(one.squares for one in seen) / max(1, oracle.size))
     share = float(_in_budgets(rms, budgets.rms))
     worst.add(share, largest)
     if budgets.strict is not None:
@@ -274,9 +303,11 @@ def _check_lost(reference: Reference, values: Array, name: str) -> None:
     """Of values within the budget of their row, few may be unlike what they should be."""
     assert reference.oracle is not None
     oracle, got, native = reference.oracle.ravel(), values.ravel(), reference.native.ravel()
-    lost = 0
-    for part in chunks(oracle[:, None]):
-        lost += reference.lost_in(error_of(got[part], oracle[part], native[part]), oracle[part])
+
+    def look(part: slice) -> int:
+        return reference.lost_in(error_of(got[part], oracle[part], native[part]), oracle[part])
+
+    lost = sum(mapped(look, chunks(oracle[:, None])))
     if lost > 4 * reference.lost + MOST_LOST * oracle.size:
         raise Wrong(
             Detector.ERROR_BUDGET,

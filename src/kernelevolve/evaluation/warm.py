@@ -287,6 +287,7 @@ def _runner(role: str, body: dict[str, Any], control: int, log: int) -> NoReturn
     """The process that loads and calls the module."""
     from kernelevolve.evaluation.reference import MAKERS
 
+    LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     null = os.open("/dev/null", os.O_RDONLY)
     os.dup2(null, 0)
     os.dup2(log, 1)
