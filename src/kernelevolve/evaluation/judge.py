@@ -11,7 +11,7 @@ import queue
 import socket
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
@@ -24,7 +24,7 @@ from kernelevolve.core.job import Admission, Finding, Job, Limits
 from kernelevolve.core.record import Record
 from kernelevolve.core.target import TargetSpec
 from kernelevolve.core.task import Task
-from kernelevolve.evaluation import admission, cgroup, device_checks, heap, sanitize
+from kernelevolve.evaluation import admission, cgroup, device_checks, heap, lease, sanitize
 from kernelevolve.evaluation.ahead import Ahead
 from kernelevolve.evaluation.context import Context, confirmed_against, reference_limits
 from kernelevolve.evaluation.device import Device, device_files
@@ -77,6 +77,10 @@ class Lane:
         self._parents = {name: self._start(name) for name in ("reference", "candidate")}
         self._contexts: dict[str, Context] = {}
         self.ahead = Ahead(self._fork_candidate)
+
+    def turn(self) -> AbstractContextManager[None]:
+        """While it lasts no other judge works on the same GPU."""
+        return lease.device(self.device.index) if self.device else nullcontext()
 
     def _start(self, name: str) -> WarmParent:
         language = f"kernelevolve.languages.{self.setup.language}"
@@ -277,7 +281,8 @@ def main() -> None:
     threading.Thread(target=_listen, args=(channel, requests, lane), daemon=True).start()
     while True:
         body, fds = requests.get()
-        answer = REQUESTS[body["op"]](lane, body, fds)
+        with lane.turn():
+            answer = REQUESTS[body["op"]](lane, body, fds)
         for fd in fds:
             os.close(fd)
         with suppress(Closed):

@@ -23,6 +23,13 @@ def timing() -> Iterator[None]:
 
 
 @contextmanager
+def device(index: int) -> Iterator[None]:
+    """Exclusive: one judge at a time works on a GPU, as each must see whether it rests."""
+    with _held(f"device{index}", fcntl.LOCK_EX):
+        yield
+
+
+@contextmanager
 def building() -> Iterator[None]:
     """Shared with other builds; waits for a timing on a machine with few processor cores."""
     if (os.cpu_count() or 1) >= FEW_CORES:

@@ -33,12 +33,6 @@ TABLE = (
     plain("gpu-library", "gpu_rows", "Calls PyTorch.", "return torch.softmax(x, -1)"),
     plain("gpu-product", "gpu_product", "Multiplies by cuBLAS.", "return torch.mm(x, w)", "x, w"),
     plain(
-        "gpu-empties-the-cache",
-        "gpu_rows",
-        "Gives memory back to the device in every call, so that addresses name other memory.",
-        "out = torch.softmax(x, -1)\ntorch.cuda.empty_cache()\nreturn out",
-    ),
-    plain(
         "gpu-synchronises",
         "gpu_twice",
         "Waits for the device in the middle of every call.",
