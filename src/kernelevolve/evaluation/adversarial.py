@@ -13,6 +13,7 @@ from numpy.random import Generator as Random
 from kernelevolve.evaluation.domain import Domain, read, write
 from kernelevolve.evaluation.layout import Array, Layout
 from kernelevolve.evaluation.rounding import EPSILON
+from kernelevolve.evaluation.spread import flat_chunks, mapped
 
 Change = Callable[[Array, Domain, Random, float], Array]
 """From values that it may change, their domain, chance, and a strength from 0 to 1."""
@@ -70,13 +71,25 @@ def jitter(layout: Layout, domains: Mapping[int, Domain], content: Array, random
     for index, domain in domains.items():
         if domain.kind == "real":
             leaf = layout.leaves[index]
-            values = read(leaf, content)
-            steps = random.integers(-1, 2, values.shape, np.int8)
-            with np.errstate(over="ignore", invalid="ignore"):
-                moved = values + values * (steps * values.dtype.type(EPSILON[leaf.dtype] / 2))
-            seen = (values >= domain.low) & (values <= domain.high)
-            write(leaf, made, np.where(seen, domain.clip(moved), moved))
+            values = np.ascontiguousarray(read(leaf, content))
+            _nudge(values.reshape(-1), domain, EPSILON[leaf.dtype] / 2, random)
+            write(leaf, made, values)
     return made
+
+
+def _nudge(values: Array, domain: Domain, by: float, random: Random) -> None:
+    """Each value up, down or not at all by a share of itself; what was allowed stays so."""
+    seed = int(random.integers(1 << 62))
+
+    def nudge(part: slice) -> None:
+        chosen = values[part]
+        steps = np.random.default_rng((seed, part.start)).integers(-1, 2, chosen.shape, np.int8)
+        with np.errstate(over="ignore", invalid="ignore"):
+            moved = chosen + chosen * (steps * values.dtype.type(by))
+        seen = (chosen >= domain.low) & (chosen <= domain.high)
+        values[part] = np.where(seen, domain.clip(moved), moved)
+
+    mapped(nudge, flat_chunks(values))
 
 
 def _rows(values: Array) -> Array:

@@ -165,14 +165,14 @@ class Bench:
         yardsticks = [_wider(_conditioned(*one), one[0]) for one in judged]
         if self._toothless(expected, yardsticks):
             raise Skipped("rounding of the inputs alone moves the outputs as much as they are")
-        left = self._left(made, near=made if settled else self._jittered(made, random))
+        left = inplace.NOTHING
+        if self.prepared.left.yardsticks:
+            left = self._left(made, near=made if settled else self._jittered(made, random))
         return Probe(plan, self.prepared.inputs, made, expected, yardsticks, left=left)
 
     def _left(self, made: Array, near: Array) -> inplace.Left:
         """What a reference that works in place leaves in these inputs; budgets as for outputs."""
         changed = self.prepared.left.yardsticks
-        if not changed:
-            return inplace.NOTHING
         after, exact = self._places_after(made)
         found = inplace.left(self.prepared.inputs, [made], [after], exact, changed)
         others = self._places_after(near)[1] or [

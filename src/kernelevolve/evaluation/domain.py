@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.random import Generator as Random
@@ -19,6 +19,7 @@ from kernelevolve.evaluation.layout import (
     raw,
     widened,
 )
+from kernelevolve.evaluation.spread import converted
 from kernelevolve.evaluation.traits import Traits
 
 Kind = Literal["real", "levels", "integer", "boolean", "sorted", "fixed"]
@@ -53,6 +54,8 @@ class Domain:
 
     def clip(self, values: Array) -> Array:
         """Finite values moved to the nearest allowed one."""
+        if self.low == -np.inf and self.high == np.inf:
+            return values
         inside: Array = np.clip(values, self.low, self.high)
         return np.where(np.isfinite(values), inside, values)
 
@@ -193,7 +196,11 @@ def write(leaf: Leaf, content: Array, values: Array) -> None:
     """Round values to the tensor's dtype and put them where it lies."""
     target = raw(leaf, content)
     with np.errstate(over="ignore", invalid="ignore"):
-        target[...] = _brain(values) if leaf.dtype == "bfloat16" else values.astype(target.dtype)
+        target[...] = _brain(values) if leaf.dtype == "bfloat16" else _cast(values, target.dtype)
+
+
+def _cast(values: Array, dtype: Any) -> Array:
+    return values.astype(dtype) if values.dtype.kind != "f" else converted(values, dtype)
 
 
 def _brain(values: Array) -> Array:

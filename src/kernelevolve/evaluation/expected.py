@@ -8,8 +8,9 @@ from typing import Literal
 import numpy as np
 
 from kernelevolve.evaluation.layout import COMPLEX, FLOATS, Array, Leaf
-from kernelevolve.evaluation.near import Errors, Sketch, chunks, mapped, square_sum
+from kernelevolve.evaluation.near import Errors, Sketch, square_sum
 from kernelevolve.evaluation.rounding import EPSILON, TINY, row_scale, rows, ulp
+from kernelevolve.evaluation.spread import chunks, flat_chunks, mapped
 
 OracleKind = Literal["float64", "float32", "exact"]
 NORMAL = {"float64": 2.3e-308, "float32": 1.2e-38, "float16": 1e-6, "bfloat16": 1.2e-38}
@@ -43,7 +44,7 @@ class Reference:
         """RMS of one unit in the last place at the elements' own sizes; two where they are few."""
         assert self.oracle is not None
         flat = self.oracle.ravel()
-        total = square_sum(flat)
+        total = sum(mapped(lambda part: square_sum(flat[part]), flat_chunks(flat)))
         if not isfinite(total):
             flat = flat[np.isfinite(flat)].astype(np.float64)
             total = square_sum(flat)

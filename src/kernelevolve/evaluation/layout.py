@@ -9,6 +9,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from kernelevolve.evaluation.spread import converted
 from kernelevolve.evaluation.wire import Malformed
 
 Array = NDArray[Any]
@@ -238,7 +239,7 @@ def widened(leaf: Leaf, block: Array) -> Array:
     """Floats of 16 bits as float32, which is far quicker to work with; complex numbers as pairs."""
     values = raw(leaf, block)
     if leaf.dtype == "float16":
-        return values.astype(np.float32)
+        return converted(values, np.float32)
     if leaf.dtype == "bfloat16":
         return (values.astype(np.uint32) << 16).view(np.float32)
     if leaf.dtype in COMPLEX:

@@ -4,21 +4,16 @@ With every rounding of its own added, the errors that it finds are upper bounds.
 not enough, float64 decides.
 """
 
-import os
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache
 from math import sqrt
-from typing import Self, TypeVar
+from typing import Self
 
 import numpy as np
 
 from kernelevolve.evaluation.layout import Array
 from kernelevolve.evaluation.rounding import each_row, rows
+from kernelevolve.evaluation.spread import CHUNK, chunks, converted, mapped
 
-CHUNK = 1 << 16
-"""Elements whose arithmetic stays in a processor's cache."""
 HALF_ULP = 2.0**-24
 """A float32 is off by at most this share of what it was rounded from."""
 SUMMED = 1.0 + 1e-3
@@ -27,9 +22,6 @@ SUBTRACTED = 1.0 + 2.0**-22
 SQUARED = 1.2e-19
 """Squares of smaller numbers are lost in float32."""
 DENORMAL = 2.0**-149
-SIDE_BY_SIDE = 64
-"""So many chunks take longer than it takes to hand them to threads."""
-Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
@@ -49,7 +41,7 @@ class Sketch:
     def of(cls, oracle: Array) -> Self | None:
         """None where float32 does not hold the oracle, or has nothing to say."""
         with np.errstate(over="ignore"):
-            values = rows(oracle).astype(np.float32, copy=False)
+            values = _single(rows(oracle))
         if not values.size:
             return None
         largest, least = np.empty(len(values)), np.empty(len(values))
@@ -108,31 +100,19 @@ class Errors:
 
     def lost(self, share: float) -> int:
         """How many elements may be off by more than this share of themselves."""
-        found = 0
         limits = self.largest_at_most / share
         values = self.sketch.values
-        for part in chunks(values):
-            if (self.sketch.least[part] < limits[part]).any():
-                found += int((np.abs(values[part]) < limits[part, None]).sum())
-        return found
+
+        def look(part: slice) -> int:
+            if not (self.sketch.least[part] < limits[part]).any():
+                return 0
+            return int((np.abs(values[part]) < limits[part, None]).sum())
+
+        return sum(mapped(look, chunks(values)))
 
 
-def chunks(matrix: Array) -> list[slice]:
-    """Whole rows, about a chunk each."""
-    step = max(1, CHUNK // max(1, matrix.shape[1]))
-    return [slice(begin, begin + step) for begin in range(0, len(matrix), step)]
-
-
-def mapped(function: Callable[[slice], Found], parts: Sequence[slice]) -> list[Found]:
-    """What a function gives for each part, in order; many parts are shared by the judge's cores."""
-    if len(parts) < SIDE_BY_SIDE:
-        return [function(part) for part in parts]
-    return list(_threads().map(function, parts, chunksize=1))
-
-
-@cache
-def _threads() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(len(os.sched_getaffinity(0)))
+def _single(values: Array) -> Array:
+    return values if values.dtype == np.float32 else converted(values, np.float32)
 
 
 def square_sum(values: Array) -> float:

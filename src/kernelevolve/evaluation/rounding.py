@@ -3,6 +3,7 @@
 import numpy as np
 
 from kernelevolve.evaluation.layout import Array
+from kernelevolve.evaluation.spread import chunks, mapped
 
 EPSILON = {"float64": 2.0**-52, "float32": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7}
 TINY = {"float64": 5e-324, "float32": 1.4e-45, "float16": 6e-8, "bfloat16": 9.2e-41}
@@ -37,7 +38,13 @@ def row_scale(oracle: Array) -> Array:
     """The largest finite magnitude of each row."""
     if not oracle.size:
         return np.zeros(len(oracle))
-    scale: Array = np.maximum(each_row(np.maximum, oracle), -each_row(np.minimum, oracle))
+    scale = np.empty(len(oracle))
+
+    def look(part: slice) -> None:
+        most, least = each_row(np.maximum, oracle[part]), each_row(np.minimum, oracle[part])
+        scale[part] = np.maximum(most, -least)
+
+    mapped(look, chunks(oracle))
     if np.isfinite(scale).all():
         return scale
     finite = np.where(np.isfinite(oracle), oracle, 0.0)

@@ -11,8 +11,9 @@ from kernelevolve.core.detector import Detector
 from kernelevolve.core.task import Tolerance
 from kernelevolve.evaluation.expected import LOST, Reference, Yardstick, error_of
 from kernelevolve.evaluation.layout import Array, Layout, describe, paths, widened
-from kernelevolve.evaluation.near import Errors, chunks, mapped, square_sum
+from kernelevolve.evaluation.near import Errors, square_sum
 from kernelevolve.evaluation.rounding import rows
+from kernelevolve.evaluation.spread import chunks, mapped
 
 MOST_LOST = 0.05
 HOPELESS = 10.0

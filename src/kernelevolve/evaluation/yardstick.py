@@ -8,8 +8,8 @@ import numpy as np
 
 from kernelevolve.evaluation.expected import OracleKind, Reference, Yardstick
 from kernelevolve.evaluation.layout import Array
-from kernelevolve.evaluation.near import chunks, mapped
 from kernelevolve.evaluation.rounding import rows
+from kernelevolve.evaluation.spread import chunks, mapped
 
 
 class Off(NamedTuple):
