@@ -131,8 +131,27 @@ def search_overhead(result: dict[str, Any]) -> str:
     return table(["operation at 1,000 nodes", "median ms"], rows) + "\n" + conditions(result)
 
 
+def dlrm_h100(result: dict[str, Any]) -> str:
+    rows = []
+    for case in result["cases"]:
+        for number, sizes in enumerate(case["workloads"]):
+            name, best = min(sizes["baselines_us"].items(), key=lambda item: item[1])
+            low, high = case["interval"]
+            whole = f"{case['speedup']:.2f} [{low:.2f}, {high:.2f}]"
+            first = [f"`{case['case']}`", case["language"], whole] if not number else ["", "", ""]
+            final = "yes" if case["confirmed"] else "no"
+            size = sizes["name"] + (", held out" if sizes["held_out"] else "")
+            ratio = f"{best / sizes['us']:.2f}"
+            row = [f"{best:.1f} ({name})", f"{sizes['us']:.1f}", ratio]
+            rows.append([*first, "" if number else final, size, *row])
+    head = ["case", "language", "over the best, shown sizes", "confirmed", "size"]
+    head += ["best baseline, µs", "kernel, µs", "ratio"]
+    return table(head, rows) + "\n" + conditions(result)
+
+
 MARKS = (1, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20)
 TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
+    "dlrm_h100": dlrm_h100,
     "examples": examples,
     "guided": guided,
     "harness_cost": harness_cost,

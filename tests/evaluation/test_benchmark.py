@@ -102,6 +102,23 @@ def test_diagnosis_names_the_binding_limit(work, us, limit):
     assert "µs" in found.sentence
 
 
+@pytest.mark.parametrize(
+    ("work", "limit"),
+    [
+        (Work(inputs=100 << 20), "memory"),
+        (Work(inputs=500_000), "cache"),
+        (Work(inputs=500_000, flops=10**9), "arithmetic"),
+    ],
+)
+def test_a_limit_that_is_far_does_not_bind(work, limit):
+    floor = physics.floor_of(work, SPEC).us
+    near = physics.diagnose(work, SPEC, floor / 0.8, Build(ok=True)).sentence
+    far = physics.diagnose(work, SPEC, floor / 0.1, Build(ok=True)).sentence
+    assert near.endswith(f"bound by {limit}")
+    assert f"not bound by {limit} but by latency" in far
+    assert "10%" in far
+
+
 def record(candidate, baselines, noise, *, final=False):
     workload = Workload(name="small", held_out=True)
     return benchmark.timing(

@@ -6,6 +6,8 @@ from typing import Any
 from kernelevolve.core.evaluation import Build, Diagnosis
 from kernelevolve.core.target import TargetSpec
 
+FAR = 0.3
+"""Below this share of the nearest limit something else binds (design/0028)."""
 LOW = 0.5
 """Share of a multiprocessor's threads below which a memory's delay may not be hidden."""
 READ_ONLY_GAIN = 2.0
@@ -111,16 +113,26 @@ def diagnose(work: Work, spec: TargetSpec, us: float, build: Build) -> Diagnosis
         sentence = (
             f"{work.operations * 1e-6:.4g} million operations in {us:.4g} µs: "
             f"{rate * 1e-9:.3g} GFLOP/s, {fraction:.0%} of this machine's {peak * 1e-9:.3g}: "
-            "bound by arithmetic"
+            f"{_binding('arithmetic', fraction)}"
         )
         return Diagnosis(limit="compute", sentence=sentence + held, fraction=fraction, **common)
     peak = work.bytes_moved / floor.memory * 1e6
     level = "cache" if in_cache else "memory"
     sentence = (
         f"{moved}: {bandwidth * 1e-9:.3g} GB/s, {fraction:.0%} of this machine's "
-        f"{peak * 1e-9:.3g} GB/s at that size: bound by {level}"
+        f"{peak * 1e-9:.3g} GB/s at that size: {_binding(level, fraction)}"
     )
     return Diagnosis(limit=level, sentence=sentence + held, fraction=fraction, **common)
+
+
+def _binding(limit: str, fraction: float) -> str:
+    """What keeps a kernel that reaches this share of its nearest limit."""
+    if fraction >= FAR:
+        return f"bound by {limit}"
+    return (
+        f"not bound by {limit} but by latency (dependent loads, waits, too little in flight), "
+        "by accesses that move more than they need, or by needless work"
+    )
 
 
 def held_back(build: Build) -> str:
