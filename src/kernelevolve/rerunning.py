@@ -75,9 +75,9 @@ class Remembered:
         """See `KnowledgeBase`."""
         return self._notes[ref] if ref in self._notes else self._today.note(ref)
 
-    def index(self) -> str:
+    def index(self, target: str = "", language: str = "") -> str:
         """See `KnowledgeBase`."""
-        return self._today.index()
+        return self._today.index(target, language)
 
     def learn(self, note: Note) -> None:
         """See `KnowledgeBase`. A replay teaches nothing."""

@@ -107,6 +107,14 @@ def test_the_tree_has_one_line_for_each_folder() -> None:
     )
 
 
+def test_the_tree_is_cut_to_what_is_about_a_device_and_a_language() -> None:
+    tree = PACKAGED.index("nvidia:sm_90:0", "triton")
+    folders = {line.partition(":")[0] for line in tree.splitlines()}
+    assert {"guidance", "hardware/nvidia", "languages/triton"} <= folders
+    assert not folders & {"hardware/amd", "hardware/mtia", "hardware/cpu", "languages/cuda"}
+    assert len(tree) < len(PACKAGED.index()) * 0.7
+
+
 def test_an_unknown_note_is_told_with_its_neighbours() -> None:
     with pytest.raises(UnknownName, match="near it: .*hardware/nvidia/shared-memory-banks"):
         PACKAGED.note("hardware/nvidia/shared-memory-bank")

@@ -291,8 +291,8 @@ def test_helpers_read_and_search_with_settings_of_their_own():
         def note(self, ref):
             return note(ref)
 
-        def index(self):
-            return "guidance: chosen"
+        def index(self, target, language):
+            return f"guidance: chosen for {target} and {language}"
 
     def note(ref):
         return Note(ref=ref, title=ref, kind="guidance", source=("x",), text=f"says {ref}")
@@ -312,6 +312,8 @@ def test_helpers_read_and_search_with_settings_of_their_own():
     assert [a["model"] for a in endpoint.asked] == ["h", "h", "m"]
     assert [a["temperature"] for a in endpoint.asked] == [0.0, 0.0, 1.0]
     assert "pad the rows" in endpoint.text() and "says guidance/chosen" in endpoint.text()
+    walks = [text for n in range(len(endpoint.asked)) if "chosen for" in (text := endpoint.text(n))]
+    assert walks and all("chosen for cpu" in text and "and cpp" in text for text in walks)
     assert [n.ref for n in proposal.notes] == ["guidance/found", "guidance/chosen"]
 
 

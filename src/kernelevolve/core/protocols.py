@@ -193,8 +193,13 @@ class KnowledgeBase(Protocol):
         """
         ...
 
-    def index(self) -> str:
-        """The tree: one line per folder with the names and titles of its notes."""
+    def index(self, target: str = "", language: str = "") -> str:
+        """The tree: one line per folder with the names and titles of its notes.
+
+        Args:
+            target: leaves out what is about other devices.
+            language: leaves out what is about other languages.
+        """
         ...
 
     def learn(self, note: Note) -> None:

@@ -56,9 +56,10 @@ class Library:
         near = get_close_matches(ref, self._notes, n=3, cutoff=0.4)
         raise UnknownName(f"unknown note {ref!r}; near it: {', '.join(near) or 'none'}")
 
-    def index(self) -> str:
+    def index(self, target: str = "", language: str = "") -> str:
         """The tree: one line per folder with the names and titles of its notes."""
-        by_folder = groupby(sorted(self._notes), key=lambda ref: ref.rpartition("/")[0])
+        wanted = sorted(ref for ref, note in self._notes.items() if note.about(target, language))
+        by_folder = groupby(wanted, key=lambda ref: ref.rpartition("/")[0])
         return "\n".join(
             f"{folder or '.'}: "
             + "; ".join(f"{r.rpartition('/')[2]} ({self._notes[r].title})" for r in refs)

@@ -73,9 +73,8 @@ async def searched(
         tools=list(READING),
         model_settings=settings,
     )
-    prompt = render(
-        "walk", brief=desk.brief, reading=reading, index=desk.knowledge.index(), known=known
-    )
+    index = desk.knowledge.index(desk.brief.target.address, desk.brief.language)
+    prompt = render("walk", brief=desk.brief, reading=reading, index=index, known=known)
     try:
         own = Desk(desk.brief, desk.bench, desk.knowledge, CALLS)
         result = await agent.run(prompt, deps=own, usage_limits=UsageLimits(request_limit=REQUESTS))
