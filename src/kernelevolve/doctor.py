@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 from kernelevolve import registry
-from kernelevolve.config import RunConfig, data_folder
+from kernelevolve.config import RunConfig, data_folder, key
 from kernelevolve.core.errors import MissingDependency
 from kernelevolve.core.evaluation import Timing
 from kernelevolve.core.record import Record
@@ -22,6 +22,7 @@ ENOUGH_BYTES = 2 << 30
 EVEN = 0.05
 """An A/A test may differ from 1 by this much."""
 
+MODEL_KEYS = ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GOOGLE_API_KEY")
 NATIVE = ("-O3", "-march=native", "-fopenmp", "-shared", "-fPIC")
 COMPILERS = ("g++", "clang++")
 PROBE = 'extern "C" void add(float *x, int n) { for (int i = 0; i < n; ++i) x[i] += 1; }\n'
@@ -113,7 +114,7 @@ def examine(config: RunConfig, same_twice: Callable[[], Timing] | None = None) -
     languages = tuple(_languages(findings))
     clock, problem = _clock(same_twice) if same_twice else (None, None)
     findings += [_torch(), _sandbox_finding(sandbox), _process_finding(sandbox)]
-    findings += [_sanitizers(), _disk(config), _load(), _peeking()]
+    findings += [_sanitizers(), _disk(config), _load(), _peeking(), _models()]
     findings += [problem] if problem else []
     findings += [_clock_finding(clock)] if clock else []
     return Doctor(
@@ -276,6 +277,18 @@ def _load() -> Finding:
     return Finding(
         what=f"{what}: timings will be noisy", possible=True, install="end other work, or wait"
     )
+
+
+def _models() -> Finding:
+    """Whether language models can be asked to write kernels."""
+    if not registry.installed("pydantic_ai"):
+        what = (
+            "language models: pydantic-ai-slim is not installed; the built-in programmer needs none"
+        )
+        return Finding(what=what, possible=False, install="pip install 'kernelevolve[llm]'")
+    held = [name for name in MODEL_KEYS if key(name)]
+    said = f"set: {', '.join(held)}" if held else "no key is set; --base-url needs none"
+    return Finding(what=f"language models: {said}", possible=True)
 
 
 def _peeking() -> Finding:

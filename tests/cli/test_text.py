@@ -14,7 +14,7 @@ from kernelevolve.core.detector import Detector
 from kernelevolve.core.evaluation import Stage, Status, Timing
 from kernelevolve.core.events import Confirmed, Event, Quarantined, RunStopped
 from kernelevolve.core.graph import Graph
-from kernelevolve.doctor import Doctor, Evenness, Finding, Isolation, Toolchain, examine
+from kernelevolve.doctor import MODEL_KEYS, Doctor, Evenness, Finding, Isolation, Toolchain, examine
 from tests import runs_kit as kit
 
 RUN = "softmax-1"
@@ -200,6 +200,23 @@ def test_this_machine_can_be_examined(monkeypatch: pytest.MonkeyPatch) -> None:
     assert any("g++" in install for install in missing)
     assert any("bubblewrap" in install for install in missing)
     assert [f.possible for f in bare.findings] == sorted(f.possible for f in bare.findings)
+
+
+def test_keys_of_models_are_named_and_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in MODEL_KEYS:
+        monkeypatch.delenv(name, raising=False)
+    (none,) = [f.what for f in examine(RunConfig()).findings if "language models" in f.what]
+    assert "no key is set" in none
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "a-secret-that-nobody-sees")
+    found = examine(RunConfig()).model_dump_json()
+    assert "set: ANTHROPIC_API_KEY" in found
+    assert "a-secret" not in found
+
+
+def test_models_are_missing_where_their_library_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kernelevolve.doctor.registry.installed", lambda needed: False)
+    missing = [f.install for f in examine(RunConfig()).findings if not f.possible]
+    assert "pip install 'kernelevolve[llm]'" in missing
 
 
 def test_commands_can_be_pasted() -> None:
