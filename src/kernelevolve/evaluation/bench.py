@@ -11,6 +11,7 @@ from kernelevolve.core.task import Task
 from kernelevolve.evaluation import adversarial, inplace
 from kernelevolve.evaluation.answers import Answers, Outputs, equal
 from kernelevolve.evaluation.blocks import Block
+from kernelevolve.evaluation.device import DeviceBlock
 from kernelevolve.evaluation.domain import Domain, is_real, observe
 from kernelevolve.evaluation.expected import Reference, Yardstick
 from kernelevolve.evaluation.layout import Array, widened
@@ -46,6 +47,8 @@ class Bench:
     perturb: bool
     _answers: Answers | None = None
     _slot: Block | None = None
+    _there: Block | None = None
+    """For the reference's outputs on the device."""
     _domains: dict[int, Domain] | None = None
 
     @cached_property
@@ -108,8 +111,9 @@ class Bench:
     def close(self) -> None:
         """Free what is outside Python's reach."""
         self.restart()
-        if self._slot is not None:
-            self._slot.close()
+        for block in (self._slot, self._there):
+            if block is not None:
+                block.close()
 
     def answer(self, content: Array) -> tuple[Outputs, Outputs]:
         """The reference's own outputs for some contents, and the oracle's.
@@ -128,6 +132,21 @@ class Bench:
         if answer.layout != self.prepared.outputs:
             raise Skipped("output shapes depend on the values")
         return answer.values
+
+    def native_there(self, content: int) -> int:
+        """The same on the device: contents and outputs are addresses there.
+
+        Raises:
+            Skipped, Failed: as above.
+        """
+        answers, outputs = self.answers(), self.prepared.outputs
+        if self._there is None:
+            self._there = self.prepared.place.room(outputs.nbytes)
+        assert isinstance(self._slot, DeviceBlock) and isinstance(self._there, DeviceBlock)
+        self._slot.adopt(content, self.prepared.inputs.nbytes)
+        if answers.leave(0, self._there) != outputs:
+            raise Skipped("output shapes depend on the values")
+        return self._there.place
 
     def oracle(self, content: Array, native: Outputs) -> Outputs:
         """The oracle's outputs alone; `native` where there is no oracle."""

@@ -78,7 +78,7 @@ class Calls:
     """Whether its calls run on a device, and not on the runner's processor."""
 
     def __post_init__(self) -> None:
-        self.outputs = Outputs(self.runner, self.prepared.plain, self._banks)
+        self.outputs = self._outputs()
         wanted = self._does(Detector.FRESH_CONTENTS) and not self.prepared.keeps_contents
         crossing = self.fresh.crossing if self.fresh and wanted else None
         self.freshens = crossing is not None
@@ -89,6 +89,9 @@ class Calls:
     def _banks(self) -> int:
         """How many calls' outputs have an address at a time; those of all but one are kept."""
         return BANKS
+
+    def _outputs(self) -> Outputs:
+        return Outputs(self.runner, self.prepared.plain, self._banks)
 
     def _slots(self, crossing: Crossing | None) -> Any:
         return Slots(self.prepared, self.ring, self.random, crossing)

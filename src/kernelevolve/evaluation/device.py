@@ -9,12 +9,12 @@ stream and whatever the runner says (design/0021).
 import os
 import time
 from collections.abc import Mapping, Sequence
-from ctypes import c_uint64, c_void_p
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from kernelevolve.evaluation.blocks import Block
+from kernelevolve.evaluation.device_kernels import Kernels
 from kernelevolve.evaluation.layout import Array
 from kernelevolve.evaluation.peek import Extent
 from kernelevolve.evaluation.processes import Lost
@@ -27,20 +27,6 @@ REST_SECONDS = 5.0
 PROBE_BYTES = 4096
 THROTTLED = 0x04 | 0x08 | 0x20 | 0x40 | 0x80
 """NVML's reasons for low clocks: power, heat (by software, by hardware), slow-down, power brake."""
-THREADS = 256
-ELEMENTS = {1: "unsigned char", 2: "unsigned short", 4: "unsigned", 8: "uint2", 16: "uint4"}
-CROSSING = """
-typedef unsigned long long size;
-#define CROSS(name, type) extern "C" __global__ void name( \\
-    const size* places, const size* slots, const size* others, const size* shifts, \\
-    size wanted, size count) { \\
-  size i = blockIdx.x * (size)blockDim.x + threadIdx.x; \\
-  if (i >= wanted) return; \\
-  size at = places[i] + shifts[blockIdx.y]; \\
-  if (at >= count) at -= count; \\
-  ((type*)slots[blockIdx.y])[at] = ((const type*)others[blockIdx.y])[at]; \\
-}
-""" + "".join(f"CROSS(cross{size}, {kind})\n" for size, kind in ELEMENTS.items())
 
 
 def device_files() -> tuple[Path, ...]:
@@ -62,7 +48,6 @@ class Device:
         self.shares = False
         """Whether an allocation of some runner could be mapped here: not on every machine."""
         self._scratch = self.call(driver.cuMemAlloc(PROBE_BYTES))
-        self._arrays: dict[int, tuple[int, int]] = {}
 
     def call(self, result: tuple[Any, ...]) -> Any:
         """What a call of the driver gave.
@@ -113,66 +98,10 @@ class Device:
         """Wait for what the judge itself asked for."""
         self.call(self.cuda.cuCtxSynchronize())
 
-    def cross(
-        self,
-        size: int,
-        count: int,
-        places: Array,
-        slots: Array,
-        others: Array,
-        shifts: Array,
-    ) -> None:
-        """Copy elements of `others` to the same places of `slots`, each pair with its own shift.
-
-        Args:
-            size: bytes of an element.
-            count: elements of one tensor.
-            places: uint64, which elements; all are moved on by the pair's shift, round the end.
-            slots: uint64, where each tensor lies that takes elements.
-            others: uint64, where each lies that they are taken from.
-            shifts: uint64, below `count`.
-        """
-        given = [self._given(n, array) for n, array in enumerate((places, slots, others, shifts))]
-        kinds = (c_void_p,) * 4 + (c_uint64,) * 2
-        values = (*given, len(places), count)
-        grid = (-(-len(places) // THREADS), len(slots), 1)
-        kernel = self._crossings[size]
-        launched = self.cuda.cuLaunchKernel(kernel, *grid, THREADS, 1, 1, 0, 0, (values, kinds), 0)
-        self.call(launched)
-
-    def _given(self, number: int, array: Array) -> int:
-        """A copy of the judge's array on the device."""
-        held = self._arrays.get(number)
-        if held is None or held[1] < array.nbytes:
-            if held is not None:
-                self.call(self.cuda.cuMemFree(held[0]))
-            nbytes = max(1 << 16, 2 * array.nbytes)
-            held = self._arrays[number] = int(self.call(self.cuda.cuMemAlloc(nbytes))), nbytes
-        self.call(self.cuda.cuMemcpyHtoD(held[0], array.ctypes.data, array.nbytes))
-        return held[0]
-
     @cached_property
-    def _crossings(self) -> dict[int, Any]:
-        """Kernels by the size of an element, compiled for this device."""
-        from cuda.bindings import nvrtc
-
-        major, minor = (
-            self.call(self.cuda.cuDeviceGetAttribute(which, self.index))
-            for which in (
-                self.cuda.CUdevice_attribute.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR,
-                self.cuda.CUdevice_attribute.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR,
-            )
-        )
-        program = self.call(nvrtc.nvrtcCreateProgram(CROSSING.encode(), b"cross.cu", 0, [], []))
-        options = [f"--gpu-architecture=sm_{major}{minor}".encode()]
-        self.call(nvrtc.nvrtcCompileProgram(program, len(options), options))
-        cubin = b" " * self.call(nvrtc.nvrtcGetCUBINSize(program))
-        self.call(nvrtc.nvrtcGetCUBIN(program, cubin))
-        module = self.call(self.cuda.cuModuleLoadData(cubin))
-        return {
-            size: self.call(self.cuda.cuModuleGetFunction(module, f"cross{size}".encode()))
-            for size in ELEMENTS
-        }
+    def kernels(self) -> Kernels:
+        """The judge's own."""
+        return Kernels(self)
 
     def probe(self) -> float:
         """Seconds that the device takes to answer."""
@@ -245,13 +174,20 @@ class Reach:
 
     def read(self, extents: Sequence[Extent], block: Array) -> bool:
         """Copy the runner's memory into a block; False where some is out of reach."""
+        return self._copy(extents, block.ctypes.data, self._cuda.cuMemcpyDtoH)
+
+    def keep(self, extents: Sequence[Extent], place: int) -> bool:
+        """The same into memory of the device."""
+        return self._copy(extents, place, self._cuda.cuMemcpyDtoD)
+
+    def _copy(self, extents: Sequence[Extent], target: int, copy: Any) -> bool:
         wanted = [extent for extent in extents if extent.nbytes]
         places = [self.place(extent) for extent in wanted]
         if None in places:
             return False
         for extent, place in zip(wanted, places, strict=True):
-            target = block.ctypes.data + extent.offset
-            self._device.call(self._cuda.cuMemcpyDtoH(target, place, extent.nbytes))
+            self._device.call(copy(target + extent.offset, place, extent.nbytes))
+        self._device.finish()
         return True
 
     def close(self) -> None:
@@ -294,6 +230,11 @@ class Shared:
         address, nbytes = target.ctypes.data, target.nbytes
         self._device.call(self._device.cuda.cuMemcpyDtoH(address, self.place + offset, nbytes))
 
+    def take(self, place: int, nbytes: int) -> None:
+        """From elsewhere on the device."""
+        self._device.call(self._device.cuda.cuMemcpyDtoD(self.place, place, nbytes))
+        self._device.finish()
+
     def close(self) -> None:
         """Give it up; runners that mapped it keep their view."""
         cuda = self._device.cuda
@@ -316,9 +257,18 @@ class DeviceBlock(Block):
         """The descriptor of the memory that runners map."""
         return self._there.fd
 
+    @property
+    def place(self) -> int:
+        """Where it lies on the device."""
+        return self._there.place
+
     def publish(self, index: int, nbytes: int) -> None:
         """Copy a part to the device."""
         self._there.write(index * nbytes, self.part(index, nbytes))
+
+    def adopt(self, place: int, nbytes: int) -> None:
+        """Take what lies elsewhere on the device."""
+        self._there.take(place, nbytes)
 
     def fetch(self, index: int, nbytes: int) -> None:
         """Copy a part from the device."""

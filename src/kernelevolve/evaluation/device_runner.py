@@ -83,12 +83,20 @@ class DeviceRunner(Runner):
 
     def read(self, extents: Sequence[Extent], block: Array) -> bool:
         """Copy memory of the device; False where it is out of reach in the middle of an answer."""
+        self._want(extents)
+        return self._reach.read(extents, block)
+
+    def keep(self, extents: Sequence[Extent], place: int) -> bool:
+        """The same into the judge's memory on the device."""
+        self._want(extents)
+        return self._reach.keep(extents, place)
+
+    def _want(self, extents: Sequence[Extent]) -> None:
         self._wanted = self._missing(extents)
         if self._wanted and not self._answering:
             self.reach_for()
             self._wanted = self._missing(extents)
             self.peeks = self.peeks and (self.device.shares or not self._wanted)
-        return self._reach.read(extents, block)
 
     def _missing(self, extents: Sequence[Extent]) -> Sequence[int]:
         return [e.address for e in extents if e.nbytes and self._reach.place(e) is None]

@@ -8,6 +8,7 @@ from typing import ClassVar
 from kernelevolve.core.detector import Detector
 from kernelevolve.evaluation.blocks import BANKS
 from kernelevolve.evaluation.calls import CALIBRATIONS, Calls
+from kernelevolve.evaluation.device_outputs import DeviceOutputs, Glance
 from kernelevolve.evaluation.device_runner import DeviceRunner
 from kernelevolve.evaluation.device_slots import SHARE, DeviceSlots
 from kernelevolve.evaluation.fresh import Crossing
@@ -42,6 +43,10 @@ class DeviceSession(Session):
 
     def _slots(self, crossing: Crossing | None) -> DeviceSlots:
         return DeviceSlots(self.prepared, self.ring, self.random, crossing)
+
+    def _outputs(self) -> DeviceOutputs:
+        assert isinstance(self.runner, DeviceRunner)
+        return DeviceOutputs(self.runner, self.prepared.plain, self._banks)
 
     def calibrate(self) -> None:
         """What an empty window usually costs: to change over from one process to another is long.
@@ -98,6 +103,22 @@ class DeviceSession(Session):
             text = f"the answer came when {seen.count} of {count} calls had ended"
             raise Broken(Detector.SETTLED, text)
         self._check_midway((slot - back) % len(self.slots))
+
+    def _check_midway(self, slot: int) -> None:
+        if not self._passes_there(slot):
+            super()._check_midway(slot)
+
+    def _passes_there(self, slot: int) -> bool:
+        """Whether outputs were seen on the device to be right; large ones take long to fetch."""
+        assert isinstance(self.runner, DeviceRunner) and isinstance(self.outputs, DeviceOutputs)
+        place, fresh = self.outputs.place, self.fresh
+        if place is None or fresh is None or self.slots.content(slot) is not None:
+            return False
+        if not fresh.native_first:
+            return False
+        verifier = self.prepared.verifier(self.task, self.without, buffers=False)
+        glance = Glance(self.runner.device.kernels, verifier, fresh.yardsticks)
+        return glance.accepts(place, fresh.bench.native_there(self.slots.place(slot)))
 
     def _look(self, midway: Midway | None = None) -> Seen:
         seen = super()._look()

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 
 from kernelevolve.core.task import Tolerance
-from kernelevolve.evaluation.blocks import same
 from kernelevolve.evaluation.device import Device, Shared
 from kernelevolve.evaluation.fresh import Change, Crossing
 from kernelevolve.evaluation.layout import PAGE, Array
@@ -37,7 +36,9 @@ class DeviceRing:
         room = max(LEAST_SLOTS, min(MOST_SLOTS, memory // SHARE // nbytes))
         self.slots = max(len(sets), room)
         self._memory = Shared(device, nbytes * self.slots + PAGE)
-        self._masters = Shared(device, nbytes * len(sets))
+        self._masters = Shared(device, nbytes * (len(sets) + 1))
+        self.scratch = self._masters.place + nbytes * len(sets)
+        """Where the judge makes contents once more."""
         for number, content in enumerate(sets):
             self._masters.write(number * nbytes, content)
         self.nbytes = self.device_bytes = self._memory.nbytes
@@ -61,9 +62,23 @@ class DeviceRing:
 
     def fill(self, slot: int, number: int) -> None:
         """Copy one of the pool's sets into a slot."""
-        cuda = self.device.cuda
-        given = (self.slot(slot), self.master(number), self.size, 0)
-        self.device.call(cuda.cuMemcpyDtoDAsync(*given))
+        self._copy(self.slot(slot), number)
+
+    def renew(self, number: int) -> None:
+        """Begin contents of the judge's own with one of the pool's sets."""
+        self._copy(self.scratch, number)
+
+    def correct(self, offset: int, values: Array) -> None:
+        """Go on with other bytes of them."""
+        self._masters.write(self.scratch - self._masters.place + offset, values)
+
+    def _copy(self, target: int, number: int) -> None:
+        given = (target, self.master(number), self.size, 0)
+        self.device.call(self.device.cuda.cuMemcpyDtoDAsync(*given))
+
+    def differs(self, slot: int, place: int) -> bool:
+        """Whether a slot holds something else than what lies at a place."""
+        return self.device.kernels.differ(self.slot(slot), place, self.size)
 
     def seen(self, slot: int) -> Array:
         """What calls left in a slot."""
@@ -143,6 +158,20 @@ class DeviceSlots:
                 field.of(content)[places] = field.of(other)[places]
         return content
 
+    def place(self, slot: int) -> int:
+        """Where on the device lies what should lie in a slot, until this is asked again."""
+        made, ring = self._made[slot], self._ring
+        if slot not in self._fresh:
+            return ring.master(made.base)
+        assert self._crossing is not None
+        ring.renew(made.base)
+        for blend, values in zip(self._crossing.blends, made.blends, strict=True):
+            ring.correct(blend.begin, values)
+        for layer in made.layers:
+            self._take(layer.change, [ring.scratch], [layer.other], np.array([layer.shift]))
+        ring.device.finish()
+        return ring.scratch
+
     def where(self, content: int) -> int:
         """In which slot one of the pool's input sets lies, before contents are freshened."""
         return next(i for i, made in enumerate(self._made) if made.base == content)
@@ -189,7 +218,7 @@ class DeviceSlots:
     def unchanged(self, slots: Iterable[int] | None = None) -> bool:
         """Whether the inputs are as they were given."""
         chosen = range(len(self._prepared.contents)) if slots is None else slots
-        return all(same(self.seen(slot), self.values(slot)) for slot in chosen)
+        return not any(self._ring.differs(slot, self.place(slot)) for slot in chosen)
 
     def left_wrong(self, slots: Iterable[int], tolerance: Tolerance) -> str:
         """What is wrong with inputs that the reference changes, in slots called once; or empty."""
@@ -225,16 +254,22 @@ class DeviceSlots:
         others = (bases + generator.integers(1, sets, count)) % sets
         shifts = generator.integers(0, 1 << 30, count)
         change = self._crossing.prepare(self._random)
-        slots = np.array([self._ring.slot(slot) for slot in chosen], np.uint64)
-        masters = np.array([self._ring.master(int(other)) for other in others], np.uint64)
+        slots = [self._ring.slot(slot) for slot in chosen]
+        self._take(change, slots, others.tolist(), shifts)
+        mine = zip(others.tolist(), shifts.tolist(), strict=True)
+        return [Layer(change, other, shift) for other, shift in mine]
+
+    def _take(self, change: Change, targets: list[int], others: list[int], shifts: Array) -> None:
+        """Elements of other sets to places on the device."""
+        assert self._crossing is not None
+        slots = np.array(targets, np.uint64)
+        masters = np.array([self._ring.master(other) for other in others], np.uint64)
         for field in self._crossing.fields:
             begin, places = np.uint64(field.begin), change[field.count].astype(np.uint64)
             moved = (shifts % field.count).astype(np.uint64)
-            self._ring.device.cross(
+            self._ring.device.kernels.cross(
                 field.size, field.count, places, slots + begin, masters + begin, moved
             )
-        mine = zip(others.tolist(), shifts.tolist(), strict=True)
-        return [Layer(change, other, shift) for other, shift in mine]
 
     def _blend(self, chosen: list[int], generator: Any) -> list[Array]:
         """Small tensors of slots, every element of which is a mixture of two sets."""

@@ -49,7 +49,7 @@ class Reference:
             flat = flat[np.isfinite(flat)].astype(np.float64)
             total = square_sum(flat)
         rms = sqrt(total / max(1, flat.size))
-        return max(EPSILON[self.base] * rms, TINY[self.base]) * (1 if flat.size >= MANY else 2)
+        return rms_floor(self.base, rms, flat.size)
 
     @cached_property
     def sketch(self) -> Sketch | None:
@@ -105,6 +105,11 @@ class Yardstick:
             maximum=max(self.maximum, other.maximum),
             relative=max(self.relative, other.relative),
         )
+
+
+def rms_floor(base: str, rms: float, count: int) -> float:
+    """Of one unit in the last place at elements of this RMS; two where they are few."""
+    return max(EPSILON[base] * rms, TINY[base]) * (1 if count >= MANY else 2)
 
 
 def error_of(got: Array, oracle: Array, native: Array) -> Array:

@@ -58,7 +58,7 @@ class Outputs:
                 Extent(pointer, leaf.offset, leaf.span)
                 for pointer, leaf in zip(seen.pointers, self._lies, strict=False)
             ]
-            if not self._runner.read(extents, self._taken):
+            if not self._read(extents):
                 if self._runner.reaches:
                     return Seen(0, [])
                 raise Broken(
@@ -67,6 +67,9 @@ class Outputs:
                     "tensors whose data is there, of the same extent in every call",
                 )
         return seen
+
+    def _read(self, extents: Sequence[Extent]) -> bool:
+        return self._runner.read(extents, self._taken)
 
     def learn(self, reply: dict[str, Any]) -> bool:
         """Take note of a description; whether what was read before covers it."""
@@ -110,7 +113,7 @@ class Outputs:
 
     def rows(self) -> Array:
         """What was read last, row-major."""
-        if all(map(_is_row_major, self._lies, self._plain.leaves)):
+        if self._are_rows:
             return self._taken
         if not self._rows.size:
             self._rows = np.zeros(self._plain.nbytes, np.uint8)
@@ -118,6 +121,11 @@ class Outputs:
             if leaf.elements:
                 raw(leaf, self._rows)[...] = raw(lies, self._taken)
         return self._rows
+
+    @property
+    def _are_rows(self) -> bool:
+        """Whether they lie row-major where they are."""
+        return all(map(_is_row_major, self._lies, self._plain.leaves))
 
     def close(self) -> None:
         """Free the memory."""

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod, sqrt
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -119,7 +119,7 @@ class Verifier:
                     )
                 )
 
-    def _keeps_small(self, yardstick: Yardstick) -> bool:
+    def keeps_small(self, yardstick: Yardstick) -> bool:
         """Whether each element must keep its value: the task allows nothing beyond rounding."""
         strict = yardstick.strict is None and yardstick.oracle == "float64"
         return strict and yardstick.usual and not self.tolerance.widened
@@ -151,7 +151,7 @@ class Verifier:
             values = widened(self.layout.leaves[index], block)
             try:
                 near = self._check(index, reference, values, yardsticks[index])
-                small = reference.oracle is not None and self._keeps_small(yardsticks[index])
+                small = reference.oracle is not None and self.keeps_small(yardsticks[index])
                 if small and not (near and near.lost(LOST) <= MOST_LOST * values.size):
                     _check_lost(reference, values, paths(self.layout.tree)[index])
             except Wrong as error:
@@ -216,6 +216,18 @@ def _check_exact(reference: Reference, values: Array, name: str) -> None:
         )
 
 
+class Scaled(Protocol):
+    """What budgets are made of beside the yardstick."""
+
+    @property
+    def ulps(self) -> Array:
+        """Unit in the last place at each row's scale."""
+
+    @property
+    def rms_floor(self) -> float:
+        """RMS of one unit in the last place at the elements' own sizes."""
+
+
 @dataclass(frozen=True)
 class Budgets:
     """Of one output for one set of inputs."""
@@ -229,7 +241,7 @@ class Budgets:
     """What the RMS budget is made of."""
 
     @classmethod
-    def of(cls, reference: Reference, yardstick: Yardstick, tolerance: Tolerance) -> "Budgets":
+    def of(cls, reference: Scaled, yardstick: Yardstick, tolerance: Tolerance) -> "Budgets":
         ulps = reference.ulps
         least = tolerance.ulps * float(np.sqrt(np.mean(ulps**2))) if ulps.size else 0.0
         if yardstick.usual:
@@ -317,7 +329,7 @@ def _check_lost(reference: Reference, values: Array, name: str) -> None:
         )
 
 
-def allowance(reference: Reference, yardstick: Yardstick, tolerance: Tolerance) -> Array:
+def allowance(reference: Scaled, yardstick: Yardstick, tolerance: Tolerance) -> Array:
     """The largest error accepted in each row.
 
     Rows of very different scales have errors of very different scales: the reference's largest
