@@ -136,9 +136,10 @@ class TargetSpec(Record):
     multiprocessor: Multiprocessor | None = None
     """Of a GPU; None elsewhere."""
     fidelity: Fidelity = "measured"
-    """What can be said of kernels here: `emulated` where the device itself is not there."""
+    """What can be said of kernels here: `emulated` where the device itself is not there, and
+    `simulated` where a model of it stands for it."""
     peaks: Peaks = Peaks()
-    """Measured on this device; empty until measured."""
+    """Measured on this device, or of its model where it is simulated; empty until known."""
 
     @property
     def address(self) -> str:
@@ -150,6 +151,16 @@ class TargetSpec(Record):
     def accelerated(self) -> bool:
         """Whether kernels run on a GPU of this machine."""
         return self.multiprocessor is not None and self.fidelity == "measured"
+
+    @property
+    def timed(self) -> bool:
+        """Whether kernels have a time here: measured on the device, or simulated."""
+        return self.fidelity in ("measured", "simulated")
+
+    @property
+    def simulated(self) -> bool:
+        """Whether times come from a model of the device."""
+        return self.fidelity == "simulated"
 
     @property
     def threads(self) -> int:
