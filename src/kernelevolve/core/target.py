@@ -11,6 +11,11 @@ from kernelevolve.core.record import Record
 Fidelity = Literal["measured", "emulated", "simulated", "compiled"]
 
 
+def said_of(figure: str, fidelity: str | None) -> str:
+    """A figure for a person, who must see when it was not measured."""
+    return figure if fidelity in (None, "measured") else f"{figure} {fidelity}"
+
+
 class Bandwidth(Record):
     """Measured copy bandwidth for working sets up to a size."""
 
