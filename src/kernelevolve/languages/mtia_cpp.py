@@ -44,7 +44,7 @@ class MtiaCpp:
 
     requires: Mapping[str, str] = {"g++": "apt-get install g++"}
     vendors: Sequence[str] = ("mtia",)
-    preload: Sequence[str] = ()
+    preload: Sequence[str] = ("kernelevolve.runtime.mtia.operators",)
 
     def guide(self, spec: TargetSpec) -> str:
         """How to write `model.py` and `kernel.cpp`, and the header itself."""

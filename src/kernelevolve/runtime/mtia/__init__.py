@@ -54,6 +54,11 @@ def load(source: str, kernel: str, flags: Sequence[str] = ()) -> "Kernel":
         ValueError: there is no such kernel in it.
     """
     folder = Path(sys._getframe(1).f_globals["__file__"]).resolve().parent
+    return load_from(folder, source, kernel, flags)
+
+
+def load_from(folder: Path, source: str, kernel: str, flags: Sequence[str] = ()) -> "Kernel":
+    """`load` for a file in a folder that is named."""
     built = built_path(folder, source, flags)
     if not built.exists():
         built.parent.mkdir(exist_ok=True)

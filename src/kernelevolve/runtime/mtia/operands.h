@@ -76,14 +76,14 @@ inline void check(int pe, int core, const mtia_operand& o, bool write, const mti
     fail(Failure::FAULT, c.file, c.line,
          "misaligned: element %ld of a block of buffer '%s' is at byte %ld, which is no multiple "
          "of %ld", long(o.offset), name, long(o.offset * work::size_of(ring.type)), long(ALIGNMENT));
-  if (o.sequence < (o.filling ? ring.pushes : ring.pops))
-    fail(Failure::FAULT, c.file, c.line, "uses block %ld of buffer '%s' after it was %s",
-         long(o.sequence), name, o.filling ? "pushed" : "popped");
   int& side = o.filling ? ring.producer : ring.consumer;
   if (side < 0) side = core;
   if (side != core)
     fail(Failure::FAULT, c.file, c.line, "buffer '%s' has two %s: core %d and core %d", name,
          o.filling ? "producers" : "consumers", side, core);
+  if (o.sequence < (o.filling ? ring.pushes : ring.pops))
+    fail(Failure::FAULT, c.file, c.line, "uses block %ld of buffer '%s' after it was %s",
+         long(o.sequence), name, o.filling ? "pushed" : "popped");
   if (c.unit >= ENGINES) {
     const auto& arrived = m->pe[pe].cores[core].arrived[o.buffer];
     if (arrived[o.filling] <= o.sequence)

@@ -227,5 +227,9 @@ void mtia_barrier(void* core, const char* file, int line) {
   meet_all(c);
 }
 
-void mtia_work(void* core, double cycles) { spend(as_core(core), std::max(0.0, cycles)); }
+void mtia_work(void* core, double cycles, const char* file, int line) {
+  Core* c = as_core(core);
+  c->file = file, c->line = line;
+  spend(c, std::max(0.0, cycles));
+}
 }

@@ -348,7 +348,7 @@ class Core {
     return value;
   }
   // Cycles of work that the simulator does not see: long computations in plain C++.
-  void work(double cycles) { mtia_work(core, cycles); }
+  void work(double cycles, Where w = Where::here()) { mtia_work(core, cycles, w.file, w.line); }
 
  private:
   void* core;

@@ -94,5 +94,5 @@ void* mtia_element(void* core, const mtia_operand* block, int64_t index, int wri
 const void* mtia_load(void* core, uint64_t address, int64_t bytes, const char* file, int line);
 void mtia_drain(void* core, const char* file, int line);
 void mtia_barrier(void* core, const char* file, int line);
-void mtia_work(void* core, double cycles);
+void mtia_work(void* core, double cycles, const char* file, int line);
 }
