@@ -81,7 +81,8 @@ def _nothing(found: Mapping[str, Any]) -> list[str]:
 
 
 def _facts(best: Mapping[str, Any], fidelity: str | None) -> list[tuple[str, str]]:
-    over = ", ".join(f"{r:.2f}x {_called(n)}" for n, r in best["speedup_over"].items() if r)
+    ratios = {_called(n): r for n, r in best["speedup_over"].items() if r}
+    over = ", ".join(f"{said_of(f'{r:.2f}x', fidelity)} {name}" for name, r in ratios.items())
     time = said_of(f"{best['time_us']:.1f} us", fidelity) + " a call; the best baseline takes "
     time += said_of(f"{best['baseline_us']:.1f} us", fidelity)
     rows = [("over", over), ("time", time)]
@@ -110,7 +111,7 @@ def _commands(
     rows = []
     if asked.file and best and best["files"]:
         model = _model_first(best["files"])[0]
-        judged = flags(config, ("threads", "baseline", "inputs"))
+        judged = flags(config, ("target", "language", "threads", "baseline", "inputs"))
         again = shell("kernelevolve", "evaluate", asked.file, model, *judged, "--stage", "confirm")
         rows.append(("measure again", again))
     if asked.file:

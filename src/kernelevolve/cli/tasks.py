@@ -107,7 +107,9 @@ def _render(task: Task, found: Admission) -> str:
     if found.memory_bytes:
         lines.append(f"  memory  {found.memory_bytes / 2**20:,.0f} MiB to judge one candidate")
     for workload, times in found.baselines_us.items():
-        figures = ", ".join(f"{name} {time:,.1f} us" for name, time in times.items())
+        figures = ", ".join(
+            said_of(f"{name} {time:,.1f} us", found.fidelity) for name, time in times.items()
+        )
         floor = found.floor_us.get(workload)
         least = f" (at least {floor:,.1f} us by the roofline)" if floor else ""
         lines.append(f"  {escape(workload)}  {figures}{least}")

@@ -30,6 +30,7 @@ def admit(context: Context, seed: str) -> Admission:
     return Admission(
         admitted=not fatal,
         findings=(*fatal, *context.findings),
+        fidelity=context.spec.fidelity,
         memory_bytes=max((r.needed for r in context.rooms.values()), default=0),
         baselines_us={
             name: {kind: median(values) for kind, values in baselines.items()}

@@ -207,7 +207,8 @@ def _spent(usage: Usage) -> str:
 
 def _admitted(found: Admission) -> str:
     baselines = (
-        f"{escape(workload)}: " + ", ".join(f"{name} {us:,.1f} us" for name, us in times.items())
+        f"{escape(workload)}: "
+        + ", ".join(said_of(f"{name} {us:,.1f} us", found.fidelity) for name, us in times.items())
         for workload, times in found.baselines_us.items()
     )
     notes = (f"note: {_short(finding.message)}" for finding in found.findings)
