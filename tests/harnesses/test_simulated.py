@@ -10,6 +10,7 @@ from kernelevolve.core.evaluation import Stage, Status
 from kernelevolve.core.job import Job, Limits
 from kernelevolve.event_loop import EventLoop
 from kernelevolve.harnesses.local import LocalHarness
+from kernelevolve.languages.mtia_cpp import MtiaCpp
 from kernelevolve.targets.mtia import Mtia
 from kernelevolve.taskfile import parse
 
@@ -43,7 +44,7 @@ def judge(tmp_path_factory):
     harness = LocalHarness(SPEC, "mtia_cpp", 1, folder, lambda ref: b"")
     task = parse("softmax", TASK)
 
-    def judged(kernel=KERNEL, stage=Stage.BENCHMARK, model=MODEL):
+    def judged(kernel=KERNEL, stage=Stage.BENCHMARK, model=MODEL, task=task):
         files = (
             SourceFile(path="model.py", text=model),
             SourceFile(path="kernel.cpp", text=kernel),
@@ -102,7 +103,35 @@ def test_operators_outside_of_kernels_cost_what_the_reference_pays(judge):
     assert "1 operators ran outside of kernels" in found.diagnosis.sentence
 
 
+SUM = """
+import torch
+
+class Model(torch.nn.Module):
+    def forward(self, x, y):
+        return torch.relu(x + y)
+
+def get_inputs():
+    return [torch.randn(500, 301), torch.randn(500, 301)]
+
+def get_init_inputs():
+    return []
+"""
+
+
+def test_a_fused_kernel_beats_operators_one_by_one(judge):
+    model, kernel = sorted(MtiaCpp().starter(parse("sum", SUM)), key=lambda file: file.path)[::-1]
+    found = judge(kernel.text, model=model.text, task=parse("sum", SUM))
+    assert found.ok, found.message
+    assert found.score > 1.2
+
+
 FAULTY = {
+    "a large array": (
+        "auto here",
+        "volatile char large[200000];\n    large[0] = 1;\n    auto here",
+        Status.CRASHED,
+        "SIGSEGV",
+    ),
     "no maximum": ("Op::sub, here, here, values", "Op::sub, here, here, here", Status.WRONG, ""),
     "a table": ("core.vector.map", "core.se.map", Status.WRONG, "budget"),
     "no wait": ("core.wait(here);", "", Status.CRASHED, r"kernel.cpp:22: softmax: use before arr"),

@@ -19,6 +19,8 @@ FAULTS = {
     "misaligned": "element 1 of a block of buffer 'in' is at byte 4",
     "misaligned_write": "writes at byte 4 of argument 1",
     "beyond_tensor": "reads 128 bytes at byte 160 of argument 1, which has 256 bytes",
+    "into_the_next": "reads 128 bytes at byte -32 of argument 1",
+    "narrow_pitch": "rows of 32 elements do not fit a pitch of 8",
     "beyond_block": "elements 0 to 64 of a block of buffer 'in', which has 32",
     "too_early": r"use before arrival: core 0 touches block 0 of buffer 'in' without core.wait",
     "again_too_early": "while commands that it issued after core.wait work on it",

@@ -59,6 +59,20 @@ void beyond_tensor(Core& core, Global<const float> x) {
 }
 MTIA_KERNEL(beyond_tensor)
 
+void into_the_next(Core& core, Global<const float> x) {
+  auto a = core.buffer<float>("in", 64, 2);
+  if (core.number || core.pe) return;
+  core.fi.read(a.back(), x + -8, 32);  // into_the_next
+}
+MTIA_KERNEL(into_the_next)
+
+void narrow_pitch(Core& core, Global<const float> x) {
+  auto a = core.buffer<float>("in", 64, 2);
+  if (core.number || core.pe) return;
+  core.fi.read(a.back(), x, 2, 32, 32, 8);  // narrow_pitch
+}
+MTIA_KERNEL(narrow_pitch)
+
 void beyond_block(Core& core, Global<const float> x) {
   auto a = core.buffer<float>("in", 32, 2);
   if (core.number || core.pe) return;

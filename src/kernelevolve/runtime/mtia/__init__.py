@@ -37,7 +37,10 @@ __all__ = ["Deadlock", "Fault", "Kernel", "Overtime", "load", "timeline"]
 HERE = Path(__file__).parent
 SIMULATOR = "mtia.so"
 USUAL_ARCH = "2i"
-FLAGS = ("-std=gnu++20", "-O3", "-march=native", "-fPIC", "-shared", "-fno-math-errno")
+FLAGS = (
+    *("-std=gnu++20", "-O3", "-march=native", "-fPIC", "-shared"),
+    *("-fno-math-errno", "-fstack-clash-protection"),
+)
 SIMULATOR_FLAGS = (*FLAGS, "-ffp-contract=off", "-U_FORTIFY_SOURCE")
 MOST_MS = 1000.0
 """Simulated time that one launch may take."""

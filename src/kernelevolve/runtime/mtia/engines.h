@@ -9,18 +9,23 @@ namespace simulator {
 constexpr int64_t INSTRUCTIONS = 3;  // of a vector loop: load, operate, store
 constexpr double NO_LATENCY = 0;
 
-inline const mtia_region& region_of(uint64_t address, int64_t bytes, const mtia_command& c,
-                                    const char* verb) {
-  const mtia_region* near = nullptr;
+inline const mtia_region& region_of(const mtia_command& c) {
+  const mtia_region* found = nullptr;
   for (int64_t i = 0; i < m->launch->regions; i++) {
     const mtia_region& r = m->launch->region[i];
-    if (address >= r.base && address + bytes <= r.base + r.bytes) return r;
-    if (address >= r.base && (!near || r.base > near->base)) near = &r;
+    if (r.base == c.origin && (!found || r.bytes > found->bytes)) found = &r;
   }
-  if (!near) fail(Failure::FAULT, c.file, c.line, "%s %ld bytes before all arguments", verb, long(bytes));
+  if (!found) fail(Failure::FAULT, c.file, c.line, "moves what is no argument of the kernel");
+  return *found;
+}
+
+inline void within(const mtia_region& region, uint64_t address, int64_t bytes, const mtia_command& c,
+                   const char* verb) {
+  int64_t begin = int64_t(address - region.base);
+  if (begin >= 0 && begin + bytes <= int64_t(region.bytes)) return;
   fail(Failure::FAULT, c.file, c.line, "out of bounds: %s %ld bytes at byte %ld of argument %ld, "
-       "which has %ld bytes", verb, long(bytes), long(address - near->base), long(near->argument),
-       long(near->bytes));
+       "which has %ld bytes", verb, long(bytes), long(begin), long(region.argument),
+       long(region.bytes));
 }
 
 inline bool cached(const mtia_region& region, uint64_t address) {
@@ -32,9 +37,8 @@ inline bool cached(const mtia_region& region, uint64_t address) {
 
 struct Traffic { double bytes = 0, dram = 0; };
 
-inline void count(Traffic& traffic, uint64_t address, int64_t bytes, const mtia_command& c, bool write) {
-  if (!bytes) return;
-  const mtia_region& region = region_of(address, bytes, c, write ? "writes" : "reads");
+inline void count(Traffic& traffic, const mtia_region& region, uint64_t address, int64_t bytes,
+                  bool write) {
   traffic.bytes += double(bytes);
   if (!region.dram) return;
   uint64_t line = uint64_t(m->is.cache_line), begin = (address - region.base) / line * line;
@@ -49,9 +53,8 @@ inline int64_t index_at(const mtia_operand& o, const char* at, int64_t i) {
   return found;
 }
 
-inline void aligned(uint64_t address, int64_t stride, double unit, const mtia_command& c) {
-  const mtia_region& region = region_of(address, 0, c, "begins to move");
-  int64_t offset = int64_t(address - region.base), by = int64_t(unit);
+inline void aligned(const mtia_region& region, double unit, const mtia_command& c) {
+  int64_t offset = int64_t(c.address - region.base), stride = c.stride, by = int64_t(unit);
   if (offset % by || (c.rows > 1 && stride % by))
     fail(Failure::FAULT, c.file, c.line, "misaligned: %s at byte %ld of argument %ld with rows %ld "
          "bytes apart; both must be multiples of %ld", c.kind == MTIA_OUT ? "writes" : "reads",
@@ -64,11 +67,16 @@ inline Traffic move(const mtia_command& c, const std::array<char*, 4>& at) {
   const mtia_operand& o = out ? c.input[0] : c.output;
   int64_t size = work::size_of(o.type), bytes = c.columns * size;
   if (c.rows <= 0 || c.columns <= 0) return traffic;
-  aligned(c.address, c.stride, out ? m->is.aligned_writes : m->is.aligned_reads, c);
+  if (c.pitch < c.columns)
+    fail(Failure::FAULT, c.file, c.line, "rows of %ld elements do not fit a pitch of %ld",
+         long(c.columns), long(c.pitch));
+  const mtia_region& region = region_of(c);
+  aligned(region, out ? m->is.aligned_writes : m->is.aligned_reads, c);
   for (int64_t row = 0; row < c.rows; row++) {
     int64_t from = c.kind == MTIA_INDEXED ? index_at(c.input[0], at[1], row) : row;
     uint64_t address = c.address + uint64_t(from * c.stride);
-    count(traffic, address, bytes, c, out);
+    within(region, address, bytes, c, out ? "writes" : "reads");
+    count(traffic, region, address, bytes, out);
     char* place = (out ? at[1] : at[0]) + row * c.pitch * size;
     if (out) memcpy(reinterpret_cast<void*>(address), place, bytes);
     else memcpy(place, reinterpret_cast<const void*>(address), bytes);
@@ -161,7 +169,8 @@ inline double latency_of(const mtia_command& c) {
 
 // What one element that a core fetches takes beyond its cache.
 inline double miss(Core& core, uint64_t address, int64_t bytes, const mtia_command& c) {
-  const mtia_region& region = region_of(address, bytes, c, "loads");
+  const mtia_region& region = region_of(c);
+  within(region, address, bytes, c, "loads");
   bool hit = core.cache.touch((address - region.base) / uint64_t(m->is.core_line) +
                               (uint64_t(region.argument) << 40));
   (hit ? m->launch->core_hits : m->launch->core_misses)++;

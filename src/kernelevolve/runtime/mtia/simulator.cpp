@@ -27,7 +27,7 @@ void resume(Core* core) {
   setcontext(&core->context);
 }
 
-void set_up() {
+void set_up(char* locals) {
   const mtia_machine& is = m->is;
   m->pe = std::vector<Pe>(m->pes);
   int64_t lines = 0;
@@ -40,7 +40,7 @@ void set_up() {
   m->sram.set(is.sram_rate, is.port_rate);
   m->dram.set(is.dram_rate, is.dram_rate);
   for (int pe = 0; pe < m->pes; pe++) {
-    m->pe[pe].local.resize(size_t(is.local_bytes));
+    m->pe[pe].local = locals + size_t(pe) * size_t(is.local_bytes);
     for (int number = 0; number < CORES; number++) {
       Core& core = m->pe[pe].cores[number];
       core.pe = pe, core.number = number;
@@ -76,6 +76,13 @@ void run() {
   }
 }
 
+int no_memory(mtia_launch* launch, size_t bytes) {
+  snprintf(launch->message, sizeof launch->message, "no memory for %zu bytes of stacks and local memory",
+           bytes);
+  launch->failure = int64_t(Failure::FAULT);
+  return int(launch->failure);
+}
+
 Core* as_core(void* core) { return static_cast<Core*>(core); }
 
 mtia_command touch(Core* core, const char* file, int line) {
@@ -95,12 +102,15 @@ int mtia_run(mtia_launch* launch, mtia_entry entry, const void* kernel) {
   m = &machine;
   m->launch = launch, m->is = *launch->machine, m->entry = entry, m->kernel = kernel;
   m->pes = int(m->is.rows * m->is.columns);
-  size_t bytes = size_t(m->pes) * CORES * STACK;
-  stacks = static_cast<char*>(
-      mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
-  if (stacks == MAP_FAILED) return 1;
+  size_t of_stacks = size_t(m->pes) * CORES * STACK;
+  size_t bytes = of_stacks + size_t(m->pes) * size_t(m->is.local_bytes);
+  void* mapped = mmap(nullptr, bytes, PROT_READ | PROT_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (mapped == MAP_FAILED) return no_memory(launch, bytes);
+  stacks = static_cast<char*>(mapped);
+  for (size_t at = 0; at < of_stacks; at += STACK) mprotect(stacks + at, GUARD, PROT_NONE);
   if (!setjmp(m->top)) {
-    set_up();
+    set_up(stacks + of_stacks);
     run();
     report_stuck();
   }
@@ -137,7 +147,7 @@ int32_t mtia_buffer(void* core, const char* name, mtia_type type, int64_t elemen
     fail(Failure::FAULT, file, line, "local memory overflow: buffer '%s' needs %ld bytes (%ld blocks of "
          "%ld) beside %ld of other buffers; a PE has %ld", name, long(size * blocks), long(blocks),
          long(size), long(pe.used), long(m->is.local_bytes));
-  Ring ring{name, type, elements, blocks, pe.local.data() + pe.used, {}};
+  Ring ring{name, type, elements, blocks, pe.local + pe.used, {}};
   for (int64_t i = 0; i < blocks; i++) ring.slots.push_back({i, -1, {}});
   pe.rings.push_back(ring);
   pe.used += size * blocks;
@@ -207,10 +217,13 @@ void* mtia_element(void* core, const mtia_operand* block, int64_t index, int wri
   return first(c->pe, one);
 }
 
-const void* mtia_load(void* core, uint64_t address, int64_t bytes, const char* file, int line) {
+const void* mtia_load(void* core, uint64_t origin, uint64_t address, int64_t bytes, const char* file,
+                      int line) {
   Core* c = as_core(core);
   catch_up(c, file, line);
-  spend(c, m->is.gather_cycles + miss(*c, address, bytes, touch(c, file, line)));
+  mtia_command load = touch(c, file, line);
+  load.origin = origin;
+  spend(c, m->is.gather_cycles + miss(*c, address, bytes, load));
   return reinterpret_cast<const void*>(address);
 }
 

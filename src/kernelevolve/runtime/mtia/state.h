@@ -18,7 +18,7 @@
 namespace simulator {
 
 constexpr int ENGINES = MTIA_CORE0, CORES = 2, SIDES = 4;
-constexpr size_t STACK = 128 << 10;
+constexpr size_t STACK = 128 << 10, GUARD = 4096;  // a page that a stack must not reach
 constexpr int64_t ALIGNMENT = 32;  // bytes, of engines' operands
 enum class Wait { NONE, QUEUE, BLOCK, DRAIN, BARRIER };
 enum class Failure { NONE, FAULT, DEADLOCK, TIME };
@@ -81,7 +81,7 @@ struct Pe {
   std::vector<Ring> rings;
   Engine engines[ENGINES];
   Core cores[CORES];
-  std::vector<char> local;
+  char* local = nullptr;
   int64_t used = 0;
   int64_t group_reads[3] = {}, sends[SIDES] = {}, receives[SIDES] = {};
 };

@@ -68,10 +68,12 @@ template <class T> struct type_of<const T> : type_of<T> {};
 // A tensor in device memory. `x + n` is n elements further; nothing is read but by commands.
 template <class T> class Global {
  public:
-  explicit Global(uint64_t address) : address(address) {}
-  Global operator+(int64_t elements) const { return Global(address + elements * sizeof(T)); }
-  operator Global<const T>() const { return Global<const T>(address); }
-  uint64_t address;
+  explicit Global(uint64_t origin, uint64_t offset = 0) : origin(origin), address(origin + offset) {}
+  Global operator+(int64_t elements) const {
+    return Global(origin, address - origin + elements * sizeof(T));
+  }
+  operator Global<const T>() const { return Global<const T>(origin, address - origin); }
+  uint64_t origin, address;
 };
 
 // Part of a block of a circular buffer. `b + n` begins n elements further.
@@ -207,7 +209,8 @@ class Fabric {
             int64_t pitch, Group group = Group::alone, Where w = Where::here()) const {
     mtia_command made = command(MTIA_READ, MTIA_IN, rows, columns, w);
     made.has_output = 1, made.output = part(to, rows * pitch);
-    made.address = from.address, made.stride = stride * int64_t(sizeof(T)), made.pitch = pitch;
+    made.origin = from.origin, made.address = from.address;
+    made.stride = stride * int64_t(sizeof(T)), made.pitch = pitch;
     made.group = int32_t(group);
     mtia_issue(core, &made);
   }
@@ -218,7 +221,8 @@ class Fabric {
     mtia_command made = command(MTIA_READ, MTIA_INDEXED, rows, columns, w);
     made.has_output = 1, made.output = part(to, rows * columns);
     made.inputs = 1, made.input[0] = part(indices, rows);
-    made.address = table.address, made.stride = columns * int64_t(sizeof(T)), made.pitch = columns;
+    made.origin = table.origin, made.address = table.address;
+    made.stride = columns * int64_t(sizeof(T)), made.pitch = columns;
     mtia_issue(core, &made);
   }
   template <class T>
@@ -230,7 +234,8 @@ class Fabric {
              int64_t pitch, Where w = Where::here()) const {
     mtia_command made = command(MTIA_WRITE, MTIA_OUT, rows, columns, w);
     made.inputs = 1, made.input[0] = part(from, (rows - 1) * pitch + columns);
-    made.address = to.address, made.stride = stride * int64_t(sizeof(T)), made.pitch = pitch;
+    made.origin = to.origin, made.address = to.address;
+    made.stride = stride * int64_t(sizeof(T)), made.pitch = pitch;
     mtia_issue(core, &made);
   }
 
@@ -304,7 +309,7 @@ class Vector : public Elementwise {
     mtia_command made = command(unit, MTIA_GATHER, n, 1, w);
     made.has_output = 1, made.output = part(to, n);
     made.inputs = 1, made.input[0] = part(indices, n);
-    made.address = table.address, made.stride = sizeof(T), made.pitch = 1;
+    made.origin = table.origin, made.address = table.address, made.stride = sizeof(T), made.pitch = 1;
     mtia_issue(core, &made);
   }
 };
@@ -344,7 +349,7 @@ class Core {
   // One element of device memory, through the core's cache.
   template <class T> T load(Global<T> from, Where w = Where::here()) {
     std::remove_const_t<T> value;
-    memcpy(&value, mtia_load(core, from.address, sizeof(T), w.file, w.line), sizeof(T));
+    memcpy(&value, mtia_load(core, from.origin, from.address, sizeof(T), w.file, w.line), sizeof(T));
     return value;
   }
   // Cycles of work that the simulator does not see: long computations in plain C++.

@@ -32,7 +32,7 @@ struct mtia_command {
   mtia_operand output, input[3];
   double scalar;
   int64_t rows, columns, depth;
-  uint64_t address;       // in device memory
+  uint64_t origin, address;  // in device memory: of a tensor, and of what is moved
   int64_t stride, pitch;  // bytes from row to row in device memory; elements from row to row in the block
   int32_t side;           // of a neighbour: 0 left, 1 right, 2 up, 3 down
   int32_t line;
@@ -91,7 +91,8 @@ void mtia_issue(void* core, const mtia_command* command);
 void mtia_wait(void* core, const mtia_operand* block, const char* file, int line);
 void* mtia_element(void* core, const mtia_operand* block, int64_t index, int writes,
                    const char* file, int line);
-const void* mtia_load(void* core, uint64_t address, int64_t bytes, const char* file, int line);
+const void* mtia_load(void* core, uint64_t origin, uint64_t address, int64_t bytes, const char* file,
+                      int line);
 void mtia_drain(void* core, const char* file, int line);
 void mtia_barrier(void* core, const char* file, int line);
 void mtia_work(void* core, double cycles, const char* file, int line);
