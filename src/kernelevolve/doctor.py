@@ -136,8 +136,9 @@ def _targets(findings: list[Finding]) -> Iterator[TargetSpec]:
         yield from found
         here = [spec.address for spec in found if spec.fidelity == "measured"]
         devices = ", ".join(here) or "no such device here"
-        if emulated := [spec.address for spec in found if spec.fidelity == "emulated"]:
-            devices += f"; emulated: {', '.join(emulated)}"
+        for fidelity in ("emulated", "simulated"):
+            if others := [spec.address for spec in found if spec.fidelity == fidelity]:
+                devices += f"; {fidelity}: {', '.join(others)}"
         findings.append(Finding(what=f"target {name}: {devices}", possible=bool(found)))
 
 

@@ -50,7 +50,7 @@ class Best:
 
     @property
     def speedup(self) -> float | None:
-        """Over the best baseline, as measured."""
+        """Over the best baseline, as measured, or as simulated where the target is."""
         return self.evaluation.score
 
     @property
@@ -88,6 +88,11 @@ class Best:
         proposal, task, target = self.node.proposal, self.graph.task, self.graph.target
         if proposal is None or task is None or target is None:
             raise UsageError(f"run {self.run}: node #{self.number} has no source")
+        if target.simulated:
+            raise UsageError(
+                f"run {self.run}: node #{self.number} runs on a simulator of {target.address}: "
+                "there is no device for a drop-in operator; its source is in the run's results"
+            )
         return write_export(
             folder=folder,
             files=self.files,

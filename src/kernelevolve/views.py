@@ -5,6 +5,7 @@ from statistics import geometric_mean
 
 from kernelevolve.core.evaluation import Evaluation, Timing
 from kernelevolve.core.graph import Graph, Node, is_ok
+from kernelevolve.core.target import Fidelity
 
 Json = dict[str, object]
 
@@ -54,6 +55,7 @@ def row(run: str, graph: Graph) -> Json:
         "nodes": len(graph),
         "best": best.number if best else None,
         "speedup": best.score if best else None,
+        "fidelity": _verdict(best).fidelity if best else None,
         "state": graph.stopped_by or "open",
         "started": graph.started_at,
     }
@@ -113,12 +115,13 @@ def show_node(graph: Graph, number: int, blob: Callable[[str], bytes]) -> Json:
 
 def timings(evaluation: Evaluation | None) -> list[Json]:
     """One row per workload: medians in microseconds, speed-up with its interval."""
-    return [_timing(t) for t in evaluation.timings] if evaluation else []
+    return [_timing(t, evaluation.fidelity) for t in evaluation.timings] if evaluation else []
 
 
-def _timing(timing: Timing) -> Json:
+def _timing(timing: Timing, fidelity: Fidelity) -> Json:
     return {
         "workload": timing.workload,
+        "fidelity": fidelity,
         "held_out": timing.held_out,
         "time_us": timing.median_us,
         "baseline_us": timing.baseline_us,
@@ -175,6 +178,7 @@ def _node_row(node: Node) -> Json:
         "status": node.status,
         "stage": str(verdict.stage) if verdict else None,
         "score": node.score,
+        "fidelity": verdict.fidelity if verdict else None,
         "message": message,
         "summary": node.proposal.summary if node.proposal else "",
         "predicted": node.proposal.predicted if node.proposal else None,

@@ -71,7 +71,7 @@ class Parts:
         Raises:
             UsageError: they cannot, so that there is nothing to search by.
         """
-        if self.target.fidelity != "measured":
+        if not self.target.timed:
             raise UsageError(
                 f"target {self.target.address} is {self.target.fidelity} on this machine: kernels "
                 "can be verified there (kernelevolve evaluate), and not timed"

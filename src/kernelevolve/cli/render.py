@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.tree import Tree
 
 from kernelevolve import app
+from kernelevolve.core.target import said_of
 
 LEXERS = {".py": "python", ".cpp": "cpp", ".h": "cpp", ".cu": "cuda", ".hip": "cuda"}
 
@@ -24,7 +25,8 @@ def runs(found: Sequence[Mapping[str, Any]]) -> RenderableType:
     for row in found:
         best = "" if row.get("best") is None else f"#{row['best']}"
         cells = [row.get(k, "") for k in ("run", "task", "target", "nodes")]
-        ended = [best, _times(row.get("speedup")), row.get("state", ""), _when(row.get("started"))]
+        speedup = _times(row.get("speedup"), row.get("fidelity"))
+        ended = [best, speedup, row.get("state", ""), _when(row.get("started"))]
         table.add_row(*(escape(str(cell)) for cell in [*cells, *ended]))
     return table
 
@@ -74,9 +76,13 @@ def _asked(found: Mapping[str, Any]) -> str:
     ]
     if (predicted := found.get("predicted")) is not None:
         score = found.get("score")
-        measured = f"measured {score:.2f}x" if score is not None else "nothing was measured"
+        measured = "nothing was measured" if score is None else _measured(score, found)
         lines.append(f"predicted {predicted:.2f}x, {measured}")
     return escape("\n".join(lines))
+
+
+def _measured(score: float, found: Mapping[str, Any]) -> str:
+    return f"{found.get('fidelity') or 'measured'} {score:.2f}x"
 
 
 def replayed(found: Mapping[str, Any]) -> str:
@@ -111,7 +117,7 @@ def _leaf(row: Mapping[str, Any], best: int | None) -> str:
     colour = {"ok": "green", "open": "cyan", "duplicate": "dim"}.get(row["status"], "red")
     words = [f"#{row['number']}", f"[{colour}]{row['status']}[/{colour}]"]
     if row["score"] is not None:
-        words.append(f"[bold]{row['score']:.2f}x[/bold]")
+        words.append(f"[bold]{_times(row['score'], row.get('fidelity'))}[/bold]")
     if row["confirmed"]:
         confirmed = row.get("confirmed_score")
         words.append(f"[green]confirmed {_times(confirmed)}[/green]".replace(" [/", "[/"))
@@ -144,8 +150,8 @@ def _timings(rows: Sequence[Mapping[str, Any]]) -> Table:
         over = ", ".join(f"{k} {_times(v)}" for k, v in row["speedup_over"].items())
         table.add_row(
             escape(row["workload"]) + (" (held out)" if row["held_out"] else ""),
-            f"{row['time_us']:,.1f} us",
-            f"{row['baseline_us']:,.1f} us",
+            said_of(f"{row['time_us']:,.1f} us", row.get("fidelity")),
+            said_of(f"{row['baseline_us']:,.1f} us", row.get("fidelity")),
             _times(row["speedup"]),
             f"{low:.2f} to {high:.2f}",
             over,
@@ -165,8 +171,8 @@ def _heading(text: str) -> str:
     return f"\n[bold underline]{escape(text)}[/bold underline]"
 
 
-def _times(ratio: object) -> str:
-    return f"{ratio:.2f}x" if isinstance(ratio, int | float) else ""
+def _times(ratio: object, fidelity: str | None = None) -> str:
+    return said_of(f"{ratio:.2f}x", fidelity) if isinstance(ratio, int | float) else ""
 
 
 def _when(at: object) -> str:

@@ -9,6 +9,7 @@ from rich.markup import escape
 
 from kernelevolve.cli.reply import shell
 from kernelevolve.config import RunConfig
+from kernelevolve.core.target import said_of
 
 SEARCHED = (
     "target",
@@ -39,7 +40,7 @@ def summary(found: Mapping[str, Any], asked: Asked) -> str:
     """The end of `optimize` and `resume`, from the object that `--json` prints."""
     best = found["best"]
     lines = _kernel(found, best) if best else _nothing(found)
-    rows = [*(_facts(best) if best else ()), *_commands(found, best, asked)]
+    rows = [*(_facts(best, found["fidelity"]) if best else ()), *_commands(found, best, asked)]
     width = max((len(name) for name, _ in rows), default=0)
     lines += [f"  [dim]{name:<{width}}[/dim]  {escape(text)}" for name, text in rows]
     return "\n".join([*lines, f"  [dim]{escape(_effort(found))}[/dim]"])
@@ -47,11 +48,16 @@ def summary(found: Mapping[str, Any], asked: Asked) -> str:
 
 def _kernel(found: Mapping[str, Any], best: Mapping[str, Any]) -> list[str]:
     low, high = best["interval"] or (best["speedup"], best["speedup"])
-    figure = f"{best['speedup']:.2f}x [{low:.2f}, {high:.2f}]"
+    figure = said_of(f"{best['speedup']:.2f}x [{low:.2f}, {high:.2f}]", found["fidelity"])
     where = f"{found['task']} on {found['target']}"
     if not best["confirmed"]:
         return [
-            f"[yellow]{escape(where)}: #{best['node']} measured {figure}, not confirmed[/yellow]"
+            f"[yellow]{escape(where)}: #{best['node']} reached {figure}, not confirmed[/yellow]"
+        ]
+    if low > 1 and found["fidelity"] == "simulated":
+        return [
+            f"[bold yellow]{escape(where)}: {figure} over the reference's operators, confirmed; "
+            "no chip has measured it[/bold yellow]"
         ]
     if low > 1:
         return [
@@ -74,12 +80,17 @@ def _nothing(found: Mapping[str, Any]) -> list[str]:
     return [f"[red]{where}: no correct kernel in {nodes['total']} attempts[/red]"]
 
 
-def _facts(best: Mapping[str, Any]) -> list[tuple[str, str]]:
-    over = ", ".join(f"{r:.2f}x {_called(n)}" for n, r in best["speedup_over"].items() if r)
-    time = f"{best['time_us']:.1f} us a call; the best baseline takes {best['baseline_us']:.1f} us"
+def _facts(best: Mapping[str, Any], fidelity: str | None) -> list[tuple[str, str]]:
+    ratios = {_called(n): r for n, r in best["speedup_over"].items() if r}
+    over = ", ".join(f"{said_of(f'{r:.2f}x', fidelity)} {name}" for name, r in ratios.items())
+    time = said_of(f"{best['time_us']:.1f} us", fidelity) + " a call; the best baseline takes "
+    time += said_of(f"{best['baseline_us']:.1f} us", fidelity)
     rows = [("over", over), ("time", time)]
     if (fraction := best["roofline_fraction"]) is not None:
-        rows.append(("roofline", f"{fraction:.0%} of what this device was measured to reach"))
+        reach = (
+            "the simulated chip can" if fidelity == "simulated" else "this device was measured to"
+        )
+        rows.append(("roofline", f"{fraction:.0%} of what {reach} reach"))
     if best.get("algebraic"):
         rows.append(("gain", "rests on an algebraic rewrite, which plain PyTorch could use too"))
     else:
@@ -100,18 +111,18 @@ def _commands(
     rows = []
     if asked.file and best and best["files"]:
         model = _model_first(best["files"])[0]
-        judged = flags(config, ("threads", "baseline", "inputs"))
+        judged = flags(config, ("target", "language", "threads", "baseline", "inputs"))
         again = shell("kernelevolve", "evaluate", asked.file, model, *judged, "--stage", "confirm")
         rows.append(("measure again", again))
     if asked.file:
         how = flags(config, (*SEARCHED, "baseline", "eager_only", "inputs"))
         seed = ("--seed", str(config.seed))
         rows.append(("reproduce", shell("kernelevolve", "optimize", asked.file, *how, *seed)))
-    if best:
+    if best and found["fidelity"] == "measured":
         rows.append(
             ("export", shell("kernelevolve", "best", run, "-o", f"{found['task']}_kernel", *place))
         )
-    else:
+    elif not best:
         rows.append(("look", shell("kernelevolve", "show", run, *place)))
     if found["stopped_by"] == "interrupted":
         rows.append(("go on", shell("kernelevolve", "resume", run, *place)))

@@ -12,6 +12,7 @@ from kernelevolve.cli.reply import BAD_INPUT, DONE, FELL_SHORT, STDERR, Reply
 from kernelevolve.config import RunConfig
 from kernelevolve.core.evaluation import Evaluation, Stage
 from kernelevolve.core.job import Admission
+from kernelevolve.core.target import said_of
 from kernelevolve.core.task import Task
 
 TASK_HELP = "Python file with Model, get_inputs and get_init_inputs."
@@ -88,15 +89,14 @@ def verdict(found: Evaluation) -> str:
         kind = "" if found.fidelity == "measured" else f"{found.fidelity}, "
         return f"ok up to {found.stage}, {kind}not timed"
     workloads = " · ".join(
-        f"{t.workload}{' (held out)' if t.held_out else ''} {t.median_us:.1f} us "
+        f"{t.workload}{' (held out)' if t.held_out else ''} "
+        f"{said_of(f'{t.median_us:.1f} us', found.fidelity)} "
         f"{t.speedup:.2f}x [{t.low:.2f}, {t.high:.2f}]"
         for t in found.timings
     )
     low, high = found.interval or (found.score, found.score)
-    kind = "" if found.fidelity == "measured" else f" ({found.fidelity})"
-    return (
-        f"ok {found.score:.2f}x [{low:.2f}, {high:.2f}] over the best baseline{kind}: {workloads}"
-    )
+    figure = said_of(f"{found.score:.2f}x [{low:.2f}, {high:.2f}]", found.fidelity)
+    return f"ok {figure} over the best baseline: {workloads}"
 
 
 def _render(task: Task, found: Admission) -> str:
@@ -107,7 +107,9 @@ def _render(task: Task, found: Admission) -> str:
     if found.memory_bytes:
         lines.append(f"  memory  {found.memory_bytes / 2**20:,.0f} MiB to judge one candidate")
     for workload, times in found.baselines_us.items():
-        figures = ", ".join(f"{name} {time:,.1f} us" for name, time in times.items())
+        figures = ", ".join(
+            said_of(f"{name} {time:,.1f} us", found.fidelity) for name, time in times.items()
+        )
         floor = found.floor_us.get(workload)
         least = f" (at least {floor:,.1f} us by the roofline)" if floor else ""
         lines.append(f"  {escape(workload)}  {figures}{least}")

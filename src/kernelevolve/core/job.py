@@ -8,7 +8,7 @@ from kernelevolve.core.candidate import Candidate
 from kernelevolve.core.detector import Detector
 from kernelevolve.core.evaluation import Stage
 from kernelevolve.core.record import Record
-from kernelevolve.core.target import TargetSpec
+from kernelevolve.core.target import Fidelity, TargetSpec
 from kernelevolve.core.task import Task
 
 
@@ -101,6 +101,8 @@ class Admission(Record):
     """Everything that a user should know, fatal ones first."""
     memory_bytes: int = 0
     """Estimated peak of judging one candidate at the largest workload."""
+    fidelity: Fidelity = "measured"
+    """Of its times."""
     baselines_us: dict[str, dict[str, float]] = Field(default_factory=dict)
     """Workload to baseline (`eager`, `compile` …) to median microseconds per call."""
     floor_us: dict[str, float] = Field(default_factory=dict)

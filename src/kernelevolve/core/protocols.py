@@ -23,6 +23,7 @@ from kernelevolve.core.target import Clock, TargetSpec
 from kernelevolve.core.task import Task
 
 if TYPE_CHECKING:
+    from torch import Tensor
     from torch.nn import Module
 
 
@@ -45,8 +46,18 @@ class Target(Protocol):
         """The same device with its peaks measured, cached per machine; takes seconds."""
         ...
 
-    def profile(self, spec: TargetSpec, call: Callable[[], object]) -> Mapping[str, float]:
-        """Counters by their vendor names; empty without a profiler."""
+    def profile(
+        self, spec: TargetSpec, call: Callable[[], object], inputs: "Sequence[Tensor]"
+    ) -> Mapping[str, float]:
+        """Counters of one call by their vendor names; empty without a profiler.
+
+        Where kernels are simulated, `simulated_us` among them is the call's time.
+
+        Args:
+            spec: the device.
+            call: makes the call, once.
+            inputs: what it is given.
+        """
         ...
 
 

@@ -11,6 +11,11 @@ from kernelevolve.core.record import Record
 Fidelity = Literal["measured", "emulated", "simulated", "compiled"]
 
 
+def said_of(figure: str, fidelity: str | None) -> str:
+    """A figure for a person, who must see when it was not measured."""
+    return figure if fidelity in (None, "measured") else f"{figure} {fidelity}"
+
+
 class Bandwidth(Record):
     """Measured copy bandwidth for working sets up to a size."""
 
@@ -136,9 +141,10 @@ class TargetSpec(Record):
     multiprocessor: Multiprocessor | None = None
     """Of a GPU; None elsewhere."""
     fidelity: Fidelity = "measured"
-    """What can be said of kernels here: `emulated` where the device itself is not there."""
+    """What can be said of kernels here: `emulated` where the device itself is not there, and
+    `simulated` where a model of it stands for it."""
     peaks: Peaks = Peaks()
-    """Measured on this device; empty until measured."""
+    """Measured on this device, or of its model where it is simulated; empty until known."""
 
     @property
     def address(self) -> str:
@@ -150,6 +156,16 @@ class TargetSpec(Record):
     def accelerated(self) -> bool:
         """Whether kernels run on a GPU of this machine."""
         return self.multiprocessor is not None and self.fidelity == "measured"
+
+    @property
+    def timed(self) -> bool:
+        """Whether kernels have a time here: measured on the device, or simulated."""
+        return self.fidelity in ("measured", "simulated")
+
+    @property
+    def simulated(self) -> bool:
+        """Whether times come from a model of the device."""
+        return self.fidelity == "simulated"
 
     @property
     def threads(self) -> int:

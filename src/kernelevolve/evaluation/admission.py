@@ -6,7 +6,7 @@ from statistics import median
 from kernelevolve.core.detector import Detector
 from kernelevolve.core.job import Admission, Finding
 from kernelevolve.core.task import Workload
-from kernelevolve.evaluation import benchmark, lease, lints, nulls, physics
+from kernelevolve.evaluation import benchmark, lease, lints, nulls, physics, simulate
 from kernelevolve.evaluation.context import Context
 from kernelevolve.evaluation.pool import Refused
 from kernelevolve.evaluation.processes import Ended, Failed, Late
@@ -30,6 +30,7 @@ def admit(context: Context, seed: str) -> Admission:
     return Admission(
         admitted=not fatal,
         findings=(*fatal, *context.findings),
+        fidelity=context.spec.fidelity,
         memory_bytes=max((r.needed for r in context.rooms.values()), default=0),
         baselines_us={
             name: {kind: median(values) for kind, values in baselines.items()}
@@ -84,7 +85,9 @@ def _fatal(context: Context, workload: Workload) -> list[Finding]:
     try:
         if found := _nulls(context, workload):
             return found
-        if not workload.held_out and context.spec.fidelity == "measured":
+        if not workload.held_out and context.spec.simulated:
+            simulate.baseline(context, workload)
+        elif not workload.held_out and context.spec.timed:
             context.all_sessions(workload)
             with lease.timing():
                 context.measure_baselines(workload, benchmark.BASELINE)

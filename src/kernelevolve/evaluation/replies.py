@@ -4,6 +4,7 @@ A hostile runner answers with any JSON that it likes. Whoever reads an answer ca
 first; behind them, an error is the judge's own.
 """
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -131,6 +132,22 @@ def kernels(reply: Reply) -> list[dict[str, float]]:
     return value
 
 
+def counters(reply: Reply) -> dict[str, float]:
+    """What a simulator counted.
+
+    Raises:
+        Malformed: they are no numbers by name.
+    """
+    value = reply.get("counters")
+    if (
+        not isinstance(value, dict)
+        or len(value) > MAX_LEAVES
+        or not all(map(_is_count, value.values()))
+    ):
+        raise Malformed(f"not counters of a simulator: {str(value)[:200]}")
+    return value
+
+
 def failure(reply: Reply) -> dict[str, str]:
     """What a module raised; empty where it did not.
 
@@ -156,6 +173,10 @@ def _is_kernel(value: object) -> bool:
     if not isinstance(value, dict) or value.keys() != KERNEL:
         return False
     return all(type(n) is float and 0 <= n <= MOST_NEEDED for n in value.values())
+
+
+def _is_count(value: object) -> bool:
+    return type(value) is float and 0 <= value < math.inf
 
 
 def _is_shape(value: object) -> bool:

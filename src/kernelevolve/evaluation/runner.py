@@ -21,11 +21,13 @@ from torch import Tensor, nn
 
 from kernelevolve import registry
 from kernelevolve.core.evaluation import Build
+from kernelevolve.core.target import TargetSpec
 from kernelevolve.core.task import Task
 from kernelevolve.evaluation import heap, modules, state
 from kernelevolve.evaluation.addresses import address
 from kernelevolve.evaluation.layout import Layout
 from kernelevolve.evaluation.modules import Subject
+from kernelevolve.evaluation.simulator import Simulator
 from kernelevolve.evaluation.tensors import (
     Memory,
     Unsupported,
@@ -66,6 +68,7 @@ class Runner:
         self.outboxes: dict[str, tuple[int, Memory]] = {}
         self.scratch: list[Tensor] = []
         self.recorder: Any = None
+        self.simulator: Simulator | None = None
 
     def serve(self) -> None:
         """Answer until the judge closes."""
@@ -254,11 +257,25 @@ class Runner:
 
     def do_calls(self, body: Request, fds: Sequence[int]) -> Reply:
         """A window: `count` calls over the slots from `start`; also what verification uses."""
-        took = self.subjects[body["workload"]].calls(body["start"], body["count"])
+        subject = self.subjects[body["workload"]]
+        if self.simulator is not None:
+            return {"took": self.simulator.calls(subject, body["start"], body["count"])}
+        took = subject.calls(body["start"], body["count"])
         if self.device.type == "cpu":
             return {"took": took}
         freed = torch.cuda.memory_stats().get("num_device_free", 0)
         return {"took": self.events[0].elapsed_time(self.events[1]) * 1e-3, "freed": freed}
+
+    def do_simulate(self, body: Request, fds: Sequence[int]) -> Reply:
+        """From now on the target's simulator says what windows cost."""
+        self.simulator = Simulator(TargetSpec.model_validate(body["target"]))
+        return {}
+
+    def do_simulated(self, body: Request, fds: Sequence[int]) -> Reply:
+        """What the last window cost; windows are windows again."""
+        found = self.simulator.counters if self.simulator else {}
+        self.simulator = None
+        return {"counters": dict(found)}
 
     def do_held(self, body: Request, fds: Sequence[int]) -> Reply:
         """Calls over the slots in turn whose results are all kept until the next request."""
@@ -349,6 +366,8 @@ def failure(error: BaseException) -> dict[str, Any]:
     kind = "unsupported" if isinstance(error, Unsupported) else "exception"
     if isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in text:
         kind = "memory"
+    if isinstance(error, TimeoutError):
+        kind = "timeout"
     frames = [
         f"  {Path(f.filename).name}:{f.lineno} in {f.name}: {f.line}"
         for f in traceback.extract_tb(error.__traceback__)

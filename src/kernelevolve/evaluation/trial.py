@@ -23,6 +23,7 @@ from kernelevolve.core.job import Job, Seeds
 from kernelevolve.core.task import Workload
 from kernelevolve.evaluation import (
     benchmark,
+    chosen,
     compiled,
     held,
     lease,
@@ -33,6 +34,7 @@ from kernelevolve.evaluation import (
     sandbox,
     sanitize,
     seeded,
+    simulate,
 )
 from kernelevolve.evaluation.ahead import Ahead
 from kernelevolve.evaluation.belongings import Belongings
@@ -51,8 +53,6 @@ from kernelevolve.evaluation.verdict import Verdict, ended, judged, on_probe, ra
 SETS = 2
 SETS_WHERE_LARGE = 1
 CONFIRM_SETS = 8
-EMULATED_BYTES = 8 << 20
-"""Workloads that move more are left out where kernels are emulated, but for the smallest."""
 
 
 @dataclass
@@ -83,6 +83,7 @@ class Trial:
     flags: dict[str, str] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
     incompatible: str = ""
+    counters: dict[str, dict[str, float]] = field(default_factory=dict)
     device_seconds: float = 0.0
 
     def run(self) -> Evaluation:
@@ -101,7 +102,7 @@ class Trial:
                 return self._evaluation(Status.INVALID, text)
 
     def _judge(self, stack: ExitStack) -> Evaluation:
-        workloads = self._workloads()
+        workloads, self.remarks = chosen.workloads(self.job, self.context)
         with self.clock("pool"):
             for workload in workloads:
                 self.context.ready(workload)
@@ -175,19 +176,6 @@ class Trial:
     def _thorough(self) -> bool:
         """Everything is verified that can be."""
         return self._confirming or self.job.audit == "high"
-
-    def _workloads(self) -> tuple[Workload, ...]:
-        measured = self.job.target.fidelity == "measured"
-        everything = self._confirming or not measured
-        wanted = self.job.task.workloads if everything else self.job.task.shown
-        if measured:
-            return wanted
-        sizes = {w.name: self.context.work(w).bytes_moved for w in wanted}
-        least = max(EMULATED_BYTES, min(sizes.values()))
-        spared = [name for name, size in sizes.items() if size > least]
-        if spared:
-            self.remarks.append(f"too large to be emulated, and not verified: {', '.join(spared)}")
-        return tuple(w for w in wanted if w.name not in spared)
 
     def _judged(self) -> AbstractContextManager[None]:
         return judged(lambda: self.incompatible)
@@ -285,6 +273,8 @@ class Trial:
             raise on_probe(ended(error), probe, name) from error
 
     def _time(self, runner: Runner, workloads: tuple[Workload, ...]) -> list[Timing]:
+        if self.job.target.simulated:
+            return [self._simulate(workload) for workload in workloads]
         timings: list[Timing] = []
         for workload in workloads:
             with self.clock("baselines"):
@@ -301,6 +291,16 @@ class Trial:
                 self.device_seconds += time.monotonic() - begun
             self._check_physics(workload, timings[-1].median_us)
         return timings
+
+    def _simulate(self, workload: Workload) -> Timing:
+        with self.clock("baselines"):
+            reference_us = simulate.baseline(self.context, workload)
+        with self.clock("benchmark"), self._judged():
+            found = simulate.price(self.sessions[workload.name], self.job.target)
+        us = found[simulate.TIME]
+        self.counters[workload.name] = found
+        self._check_physics(workload, us)
+        return simulate.timing(workload, us, reference_us, self.setup_us[workload.name])
 
     def _rivals(self, workload: Workload) -> dict[str, Session]:
         if self._confirming:
@@ -360,7 +360,10 @@ class Trial:
         shown = [t for t in timings if not t.held_out]
         largest = max(shown, key=lambda t: self.context.works[t.workload].bytes_moved)
         work = self.context.works[largest.workload]
-        return physics.diagnose(work, self.job.target, largest.median_us, self.build)
+        counters = self.counters.get(largest.workload, {})
+        build = simulate.with_counters(self.build, counters)
+        found = physics.diagnose(work, self.job.target, largest.median_us, build)
+        return simulate.explained(found, counters) if counters else found
 
     def _evaluation(
         self,
@@ -392,6 +395,6 @@ class Trial:
         )
 
     def _missing_baselines(self) -> tuple[str, ...]:
-        shown = tuple(f"{w.name}:" for w in self._workloads())
+        shown = tuple(f"{w.name}:" for w in chosen.workloads(self.job, self.context)[0])
         found = [f.message for f in self.context.findings if f.code.startswith("baseline-")]
         return tuple(message for message in found if message.startswith(shown))

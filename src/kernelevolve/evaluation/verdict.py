@@ -90,6 +90,8 @@ def raised(error: Any) -> Verdict:
         return Verdict(Status.INVALID, Detector.SCREEN, f"not a candidate: {detail}")
     if kind == "memory":
         return Verdict(Status.OUT_OF_MEMORY, Detector.LIMITS, detail)
+    if kind == "timeout":
+        return Verdict(Status.TIMEOUT, Detector.LIMITS, detail)
     if kind == "unsupported":
         return Verdict(Status.WRONG, Detector.STRUCTURE, f"forward returns {text}")
     detector = Detector.LIMITS if REACHED.match(head) else Detector.EXIT

@@ -106,7 +106,7 @@ class LocalHarness:
             return Evaluation(
                 status=Status.OK, stage=Stage.SCREEN, flags=flags, fidelity="compiled"
             )
-        if self.spec.fidelity != "measured" and job.stage in (Stage.TUNE, *TIMED):
+        if not self.spec.timed and job.stage in (Stage.TUNE, *TIMED):
             job = job.model_copy(update={"stage": Stage.VERIFY})
         build = await self._build(job)
         spent = {"screen": screened, "build": build.seconds * 1e3}
@@ -137,7 +137,9 @@ class LocalHarness:
             return await asyncio.to_thread(self._build_now, job, self._builds / key, limits)
 
     async def _sanitized(self, job: Job, build: Build) -> Build | None:
-        """With sanitizers in, where the job confirms."""
+        """With sanitizers in, where the job confirms; a simulator checks every access itself."""
+        if self.spec.simulated:
+            return None
         if job.stage is not Stage.CONFIRM or Detector.SANITIZERS in job.without:
             return None
         if self.spec.accelerated:

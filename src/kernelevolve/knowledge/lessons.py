@@ -12,6 +12,7 @@ from kernelevolve.core.detector import Detector
 from kernelevolve.core.evaluation import Diagnosis, Evaluation, Status
 from kernelevolve.core.graph import Graph, Node
 from kernelevolve.core.likeness import operators
+from kernelevolve.core.target import said_of
 from kernelevolve.knowledge.skills import Evidence, Skill, plain
 
 MOST_SKILLS = 5
@@ -202,7 +203,8 @@ def _operators(graph: Graph) -> tuple[str, ...]:
 
 def _circumstances(graph: Graph, language: str, versions: str) -> dict[str, str]:
     target = graph.target
-    device = f"{target.address} {target.name}".strip() if target else ""
+    name = f"{target.address} {target.name}".strip() if target else ""
+    device = said_of(name, target.fidelity if target else None)
     began = datetime.fromtimestamp(graph.started_at or 0.0, UTC)
     return {
         "where": plain(f"{device}; {language}; {versions}"),

@@ -15,6 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from kernelevolve.core.candidate import Usage
+from kernelevolve.core.evaluation import Evaluation
 from kernelevolve.core.events import (
     Admitted,
     Confirmed,
@@ -31,6 +32,7 @@ from kernelevolve.core.events import (
 from kernelevolve.core.graph import Graph, Node
 from kernelevolve.core.job import Admission
 from kernelevolve.core.protocols import Reporter
+from kernelevolve.core.target import said_of
 
 log = logging.getLogger(__name__)
 
@@ -205,7 +207,8 @@ def _spent(usage: Usage) -> str:
 
 def _admitted(found: Admission) -> str:
     baselines = (
-        f"{escape(workload)}: " + ", ".join(f"{name} {us:,.1f} us" for name, us in times.items())
+        f"{escape(workload)}: "
+        + ", ".join(said_of(f"{name} {us:,.1f} us", found.fidelity) for name, us in times.items())
         for workload, times in found.baselines_us.items()
     )
     notes = (f"note: {_short(finding.message)}" for finding in found.findings)
@@ -226,7 +229,7 @@ def _ended(node: Node) -> str:
     if node.same_as is not None:
         return f"{words} of #{node.same_as}"
     if node.score is not None:
-        words += f" [bold]{node.score:.2f}x[/bold]"
+        words += f" [bold]{_times(node.score, node.evaluation)}[/bold]"
     said = node.failure or (node.evaluation.message if node.evaluation else "")
     if not said and node.proposal:
         said = node.proposal.summary
@@ -235,7 +238,13 @@ def _ended(node: Node) -> str:
 
 def _so_far(graph: Graph) -> str:
     best = graph.best
-    return f"  [dim](best {best.score:.2f}x #{best.number})[/dim]" if best and best.score else ""
+    if best is None or not best.score:
+        return ""
+    return f"  [dim](best {_times(best.score, best.evaluation)} #{best.number})[/dim]"
+
+
+def _times(score: float, found: Evaluation | None) -> str:
+    return said_of(f"{score:.2f}x", found.fidelity if found else None)
 
 
 def _confirmed(event: Confirmed) -> str:
@@ -244,14 +253,14 @@ def _confirmed(event: Confirmed) -> str:
         return f"#{event.number} [red]not confirmed[/red]: {found.status}  {_short(found.message)}"
     low, high = found.interval or (found.score, found.score)
     return (
-        f"#{event.number} [bold green]confirmed {found.score:.2f}x[/bold green]"
+        f"#{event.number} [bold green]confirmed {_times(found.score, found)}[/bold green]"
         f" {escape(f'[{low:.2f}, {high:.2f}]')}"
     )
 
 
 def _title(graph: Graph) -> str:
     task = graph.task.name if graph.task else "a task"
-    target = graph.target.address if graph.target else "a target"
+    target = said_of(graph.target.address, graph.target.fidelity) if graph.target else "a target"
     how = [graph.config.get(key) for key in ("language", "programmer", "policy", "run")]
     return escape(" · ".join([f"{task} on {target}", *(str(part) for part in how if part)]))
 
@@ -270,7 +279,7 @@ def _best(node: Node) -> str:
         if ratio is not None
     )
     parts = [
-        f"#{node.number} [bold green]{verdict.score:.2f}x[/bold green] "
+        f"#{node.number} [bold green]{_times(verdict.score, verdict)}[/bold green] "
         + escape(f"[{low:.2f}, {high:.2f}]"),
         ", ".join(over),
     ]
@@ -282,7 +291,10 @@ def _best(node: Node) -> str:
 
 def _path(graph: Graph, best: Node) -> str:
     line = [*graph.ancestors(best.number), best]
-    steps = [f"#{n.number}" + (f" {n.score:.2f}x" if n.score is not None else "") for n in line]
+    steps = [
+        f"#{n.number}" + (f" {_times(n.score, n.evaluation)}" if n.score is not None else "")
+        for n in line
+    ]
     return " → ".join(steps if len(steps) <= 7 else [*steps[:2], "…", *steps[-4:]])
 
 

@@ -9,11 +9,15 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from kernelevolve.config import cache_folder
 from kernelevolve.core.protocols import Target
 from kernelevolve.core.record import digest
 from kernelevolve.core.target import Bandwidth, Clock, Peaks, TargetSpec
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 PEAKS_SOURCE = Path(__file__).parent / "sheets" / "cpu_peaks.cpp"
 PEAKS_FLAGS = ("-O3", "-march=native", "-fopenmp", "-mprefer-vector-width=512")
@@ -72,7 +76,9 @@ class Cpu:
         peaks = Peaks(bandwidth=rows, flops=flops | _narrow_types(flops))
         return spec.model_copy(update={"peaks": peaks})
 
-    def profile(self, spec: TargetSpec, call: Callable[[], object]) -> Mapping[str, float]:
+    def profile(
+        self, spec: TargetSpec, call: Callable[[], object], inputs: "Sequence[Tensor]"
+    ) -> Mapping[str, float]:
         """No counters: they are not available without privileges on most machines."""
         return {}
 

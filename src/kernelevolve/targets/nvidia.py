@@ -8,12 +8,15 @@ import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kernelevolve.config import cache_folder
 from kernelevolve.core.protocols import Target
 from kernelevolve.core.record import digest
 from kernelevolve.core.target import Bandwidth, Clock, Multiprocessor, Peaks, TargetSpec
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 SHEETS = Path(__file__).parent / "sheets"
 SHEET = SHEETS / "nvidia.toml"
@@ -78,7 +81,9 @@ class Nvidia:
         found = json.loads(kept.read_text())
         return spec.model_copy(update={"peaks": _peaks(found)})
 
-    def profile(self, spec: TargetSpec, call: Callable[[], object]) -> Mapping[str, float]:
+    def profile(
+        self, spec: TargetSpec, call: Callable[[], object], inputs: "Sequence[Tensor]"
+    ) -> Mapping[str, float]:
         """No counters."""
         return {}
 
