@@ -18,7 +18,7 @@ from kernelevolve.core.task import Task
 from kernelevolve.languages import _model
 from kernelevolve.languages._screening import screen
 from kernelevolve.runtime import cuda as runtime
-from kernelevolve.runtime import nvrtc
+from kernelevolve.runtime import launcher, nvrtc
 from kernelevolve.runtime.cpp import BUILD_FOLDER
 
 if TYPE_CHECKING:
@@ -108,6 +108,9 @@ class Cuda:
                 resources |= {k: max(v, resources.get(k, 0.0)) for k, v in found.items()}
                 if spec.fidelity == "emulated":
                     _emulate(load, spec, workdir, run)
+            if loads and spec.accelerated:
+                built = launcher.built_path(workdir / BUILD_FOLDER)
+                run(launcher.command(built), workdir, Limits())
         except ValueError as error:
             return Build(ok=False, message=str(error), seconds=time.monotonic() - started)
         return Build(

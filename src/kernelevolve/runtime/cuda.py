@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kernelevolve.runtime import nvrtc, simt
+from kernelevolve.runtime import launcher, nvrtc, simt
 from kernelevolve.runtime.cpp import BUILD_FOLDER, is_plain
 
 if TYPE_CHECKING:
@@ -117,6 +117,8 @@ class Kernel:
         if not stem.with_suffix(".cubin").exists():
             stem.parent.mkdir(exist_ok=True)
             _compile(compile_command(source, arch, stem, flags), folder)
+            with suppress(OSError):  # launches take a few microseconds longer without it
+                _compile(launcher.command(launcher.built_path(stem.parent)), folder)
         return DeviceKernel(stem, self.name)
 
     @cached_property

@@ -1,18 +1,21 @@
 """Launches kernels of a compiled CUDA file on the GPU where their tensors lie.
 
-Through the driver alone: a launch costs a few microseconds, which is what a small kernel takes.
+Through the driver alone, by a launcher in C++ where it could be built: a launch through Python's
+foreign functions takes as long as a small kernel.
 """
 
 import ctypes
 import re
-from collections.abc import Sequence
-from functools import cache
+from collections.abc import Callable, Sequence
+from functools import cache, partial
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
 import torch
 from cuda.bindings import driver
+
+from kernelevolve.runtime import launcher
 
 ENTRY = r"\.entry {name}\((?P<parameters>[^)]*)\)"
 PARAMETER = re.compile(r"\.param\s+(?:\.align\s+\d+\s+)?\.(?P<type>\w+)[^,\[]*(?P<many>\[\d+\])?")
@@ -25,9 +28,11 @@ TYPES: dict[str, Any] = {
     "f64": ctypes.c_double,
 }
 """Of a parameter, by what PTX calls it."""
-REALS = (ctypes.c_float, ctypes.c_double)
+CODES = {ctypes.c_float: "f", ctypes.c_double: "d"}
+"""Of parameters that are no whole numbers, for the launcher."""
 STATIC_SHARED = 48 << 10
 """Bytes of shared memory that a block may have without asking for more."""
+KEPT_SIZES = 256
 
 
 class DeviceKernel:
@@ -45,15 +50,11 @@ class DeviceKernel:
         self.name = name
         library = _library(str(stem.with_suffix(".cubin")))
         self._kernel = _done(name, driver.cuLibraryGetKernel(library, name.encode()))
-        self._values = [made() for made in types(stem.with_suffix(".ptx").read_text(), name)]
-        addresses = [ctypes.addressof(value) for value in self._values]
-        self._pointers = (ctypes.c_void_p * max(1, len(addresses)))(*addresses)
-        self._handle = int(self._kernel)
-        self._run = _launcher()
-        self._allowed: dict[int, int] = {}
-        self._lock = Lock()
+        self._types = types(stem.with_suffix(".ptx").read_text(), name)
+        self._native = launcher.of(stem.parent)
+        self._ready: dict[tuple[int, tuple[int, ...]], Callable[..., None]] = {}
 
-    def launch(self, index: int, size: Sequence[int], arguments: Sequence[Any]) -> None:
+    def launch(self, index: int, size: tuple[int, ...], arguments: Sequence[Any]) -> None:
         """Queue it on the current stream of a device.
 
         Args:
@@ -65,25 +66,33 @@ class DeviceKernel:
             TypeError: there are more or fewer arguments than parameters.
             RuntimeError: the driver refuses the launch.
         """
-        if len(arguments) != len(self._values):
+        if len(arguments) != len(self._types):
             raise TypeError(
-                f"{self.name} takes {len(self._values)} arguments, {len(arguments)} were given"
+                f"{self.name} takes {len(self._types)} arguments, {len(arguments)} were given"
             )
         if index != torch._C._cuda_getDevice():
             with torch.cuda.device(index):
                 return self.launch(index, size, arguments)
+        ready = self._ready.get((index, size)) or self._prepare(index, size)
+        return ready(*arguments)
+
+    def _prepare(self, index: int, size: tuple[int, ...]) -> Callable[..., None]:
         if 0 in size[:3]:
-            return None
-        if size[6] > self._allowed.get(index, STATIC_SHARED):
+            return lambda *_: None
+        if size[6] > STATIC_SHARED:
             self._allow(size[6], index)
-        stream = torch._C._cuda_getCurrentRawStream(index)
-        with self._lock:
-            for value, argument in zip(self._values, arguments, strict=True):
-                put(value, argument)
-            error = self._run(self._handle, *size, stream, self._pointers, None)
-        if error:
-            raise RuntimeError(_told(self.name, size, error))
-        return None
+        run, handle, stream_of = _driver(), int(self._kernel), torch._C._cuda_getCurrentRawStream
+        failed = partial(_raise, self.name, size)
+        ready: Callable[..., None]
+        if self._native is None:
+            ready = Foreign(run, handle, self._types, size, partial(stream_of, index), failed)
+        else:
+            address = ctypes.cast(run, ctypes.c_void_p).value
+            what = codes(self._types)
+            ready = self._native.Launch(address, handle, what, *size, stream_of, index, failed)
+        if len(self._ready) < KEPT_SIZES:
+            self._ready[index, size] = ready
+        return ready
 
     def _allow(self, shared: int, index: int) -> None:
         what = driver.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
@@ -92,14 +101,47 @@ class DeviceKernel:
             raise RuntimeError(
                 f"{self.name}: a block of this device cannot have {shared} bytes of shared memory"
             )
-        self._allowed[index] = shared
+
+
+class Foreign:
+    """A launch by Python's foreign functions, where no launcher could be built."""
+
+    def __init__(
+        self,
+        run: Any,
+        handle: int,
+        types: Sequence[Any],
+        size: tuple[int, ...],
+        stream: Callable[[], int],
+        failed: Callable[[int], None],
+    ) -> None:
+        self._run, self._handle, self._size, self._stream = run, handle, size, stream
+        self._failed = failed
+        self._values = [made() for made in types]
+        addresses = [ctypes.addressof(value) for value in self._values]
+        self._pointers = (ctypes.c_void_p * max(1, len(addresses)))(*addresses)
+        self._lock = Lock()
+
+    def __call__(self, *arguments: Any) -> None:
+        with self._lock:
+            for value, argument in zip(self._values, arguments, strict=True):
+                put(value, argument)
+            stream = self._stream()
+            error = self._run(self._handle, *self._size, stream, self._pointers, None)
+        if error:
+            self._failed(error)
+
+
+def codes(types: Sequence[Any]) -> str:
+    """How the launcher is told what each parameter is."""
+    return "".join(CODES.get(kind, "i") for kind in types)
 
 
 def put(value: Any, argument: Any) -> None:
     """Give a parameter what it declares: an address, an int or a float; null and zero for None."""
     if hasattr(argument, "data_ptr"):
         value.value = argument.data_ptr()
-    elif isinstance(value, REALS):
+    elif type(value) in CODES:
         value.value = float(argument or 0)
     else:
         value.value = int(argument or 0)
@@ -113,7 +155,7 @@ def _library(path: str) -> Any:
 
 
 @cache
-def _launcher() -> Any:
+def _driver() -> Any:
     """The driver's own function: its binding checks what it is given, for as long again."""
     found = ctypes.CDLL("libcuda.so.1").cuLaunchKernel
     found.argtypes = (ctypes.c_void_p, *(ctypes.c_uint,) * 7, *(ctypes.c_void_p,) * 3)
@@ -133,10 +175,11 @@ def types(ptx: str, name: str) -> list[Any]:
     return found
 
 
-def _told(name: str, size: Sequence[int], error: int) -> str:
+def _raise(name: str, size: Sequence[int], error: int) -> None:
     text = driver.cuGetErrorString(driver.CUresult(error))[1]
     what = f"{name}: the launch of {list(size[:3])} blocks of {list(size[3:6])} threads"
-    return f"{what} and {size[6]} bytes of shared memory failed: {(text or b'').decode()}"
+    said = (text or b"").decode()
+    raise RuntimeError(f"{what} and {size[6]} bytes of shared memory failed: {said}")
 
 
 def _done(name: str, result: tuple[Any, ...]) -> Any:

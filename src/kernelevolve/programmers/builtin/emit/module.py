@@ -237,10 +237,14 @@ def _results(setting: Setting) -> list[str]:
 
 def allocated(setting: Setting, name: str, near: str = "") -> str:
     """A statement that makes a buffer, on the device of another one where that is named."""
-    shape = ", ".join(python(s) for s in setting.partition.buffers[name].shape)
+    buffers, dtype = setting.partition.buffers, setting.dtypes[name]
+    given = {node.attr[0]: node.shape for node in setting.partition.inputs}
+    if given.get(near) == buffers[name].shape and setting.dtypes[near] == dtype:
+        return f"{name} = torch.empty_like({near}, memory_format=torch.contiguous_format)"
+    shape = ", ".join(python(s) for s in buffers[name].shape)
     shape = f"({shape},)" if shape else "()"
     device = f", device={near}.device" if near else ""
-    return f"{name} = torch.empty({shape}, dtype=torch.{TORCH[setting.dtypes[name]]}{device})"
+    return f"{name} = torch.empty({shape}, dtype=torch.{TORCH[dtype]}{device})"
 
 
 def _native(setting: Setting, segment: Segment) -> list[str]:
