@@ -44,10 +44,14 @@ class Device:
         self.index = index
         self.call(driver.cuInit(0))
         self._context = self.call(driver.cuDevicePrimaryCtxRetain(index))
-        self.call(driver.cuCtxSetCurrent(self._context))
+        self.enter()
         self.shares = False
         """Whether an allocation of some runner could be mapped here: not on every machine."""
         self._scratch = self.call(driver.cuMemAlloc(PROBE_BYTES))
+
+    def enter(self) -> None:
+        """Let the current thread ask it, as the one that made this may."""
+        self.call(self.cuda.cuCtxSetCurrent(self._context))
 
     def call(self, result: tuple[Any, ...]) -> Any:
         """What a call of the driver gave.
@@ -191,10 +195,14 @@ class Reach:
         return True
 
     def close(self) -> None:
-        """Let go of everything."""
-        for segment in self._segments.values():
-            self._cuda.cuIpcCloseMemHandle(segment.here)
-        self._segments.clear()
+        """Let go of everything; memory that is not let go of outlives its runner.
+
+        Any thread may: the driver refuses one that has not entered.
+        """
+        with suppress(Lost):
+            self._device.enter()
+        while self._segments:
+            self._cuda.cuIpcCloseMemHandle(self._segments.popitem()[1].here)
 
 
 class Shared:

@@ -119,7 +119,7 @@ class Trial:
                 self.resident = runner.memory()[0]
             with self.clock("verify"):
                 for one in prepared:
-                    self._verify(runner, one)
+                    self._verify(runner, one, stack)
             self._note_state(watch, "verification")
             self.build = compiled.launched(self.build, self.job.target, runner, self._seconds)
         if self.job.stage not in TIMED:
@@ -220,7 +220,7 @@ class Trial:
         )
         return replies.loaded(reply)
 
-    def _verify(self, runner: Runner, prepared: Prepared) -> None:
+    def _verify(self, runner: Runner, prepared: Prepared, stack: ExitStack) -> None:
         seed = f"{self.job.seed}/{self.job.candidate.id}/{prepared.workload.name}"
         suite = self.suites[prepared.workload.name]
         session = session_for(runner)(
@@ -228,6 +228,7 @@ class Trial:
             *prepared.lend(), self.job.without, suite.fresh, clock=self.clock,
         )  # fmt: skip
         self.sessions[prepared.workload.name] = session
+        stack.callback(session.outputs.close)
         session.attach()
         own = self.belongings[prepared.workload.name] = Belongings(session)
         session.thorough = self._thorough
