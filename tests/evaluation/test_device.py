@@ -1,5 +1,7 @@
 """When a device rests, told by how long it takes to answer."""
 
+import threading
+
 import pytest
 
 from kernelevolve.evaluation import device
@@ -70,3 +72,29 @@ def test_memory_is_read_within_an_allocation_only():
     assert reach.place(Extent(4106, 0, 90)) == (1 << 20) + 10
     assert reach.place(Extent(4106, 0, 91)) is None
     assert reach.place(Extent(4000, 0, 10)) is None
+
+
+class Entered(Device):
+    """A driver that refuses threads without a context, as the real one does."""
+
+    def __init__(self):
+        self.cuda, self._context, self.open, self._here = self, 7, {1 << 20}, threading.local()
+
+    def cuCtxSetCurrent(self, context):
+        self._here.context = context
+        return (0,)
+
+    def cuIpcCloseMemHandle(self, here):
+        if getattr(self._here, "context", None) == self._context:
+            self.open.remove(here)
+        return (0,)
+
+
+def test_any_thread_lets_go_of_memory():
+    device = Entered()
+    reach = Reach(device)
+    reach._segments[4096] = Segment("", 4096, 100, here=1 << 20)
+    closing = threading.Thread(target=reach.close)
+    closing.start()
+    closing.join()
+    assert not device.open

@@ -9,6 +9,7 @@ stream and whatever the runner says (design/0021).
 import os
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
