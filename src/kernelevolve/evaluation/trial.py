@@ -223,11 +223,10 @@ class Trial:
     def _verify(self, runner: Runner, prepared: Prepared, stack: ExitStack) -> None:
         seed = f"{self.job.seed}/{self.job.candidate.id}/{prepared.workload.name}"
         suite = self.suites[prepared.workload.name]
-        session = session_for(runner)(
+        session = self.sessions[prepared.workload.name] = session_for(runner)(
             runner, self.job.task, prepared, Random(seed), self._seconds,
             *prepared.lend(), self.job.without, suite.fresh, clock=self.clock,
         )  # fmt: skip
-        self.sessions[prepared.workload.name] = session
         stack.callback(session.outputs.close)
         session.attach()
         own = self.belongings[prepared.workload.name] = Belongings(session)
@@ -240,8 +239,8 @@ class Trial:
         )
         first = next(chosen, None)
         sets = CONFIRM_SETS if self._thorough else SETS_WHERE_LARGE if suite.large else SETS
-        base = first.base if first else None
         with self.clock("sets"):
+            base = first.base if first else None
             self.first_us[prepared.workload.name] = session.verify(sets, base)
         with self.clock("probes"):
             while first is not None:
