@@ -139,6 +139,8 @@ def _targets(findings: list[Finding]) -> Iterator[TargetSpec]:
         for fidelity in ("emulated", "simulated"):
             if others := [spec.address for spec in found if spec.fidelity == fidelity]:
                 devices += f"; {fidelity}: {', '.join(others)}"
+        if untried := getattr(registry.load("target", name), "untried", ""):
+            devices += f"; {untried}"
         findings.append(Finding(what=f"target {name}: {devices}", possible=bool(found)))
 
 
