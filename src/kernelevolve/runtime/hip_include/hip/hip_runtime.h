@@ -71,25 +71,32 @@ __device__ __forceinline__ void hip_reaches(bool fine, const char *what) {
     __trap();
   }
 }
-HIP_IN __shfl(T v, int from, int width = warpSize) {
+HIP_IN hip_shfl(T v, int from, int width = warpSize) {
   hip_reaches(width <= warpSize && from < warpSize, "__shfl");
   return __shfl_sync(__activemask(), v, from, width);
 }
-HIP_IN __shfl_up(T v, unsigned by, int width = warpSize) {
+HIP_IN hip_shfl_up(T v, unsigned by, int width = warpSize) {
   hip_reaches(width <= warpSize && by < warpSize, "__shfl_up");
   return __shfl_up_sync(__activemask(), v, by, width);
 }
-HIP_IN __shfl_down(T v, unsigned by, int width = warpSize) {
+HIP_IN hip_shfl_down(T v, unsigned by, int width = warpSize) {
   hip_reaches(width <= warpSize && by < warpSize, "__shfl_down");
   return __shfl_down_sync(__activemask(), v, by, width);
 }
-HIP_IN __shfl_xor(T v, int by, int width = warpSize) {
+HIP_IN hip_shfl_xor(T v, int by, int width = warpSize) {
   hip_reaches(width <= warpSize && by < warpSize, "__shfl_xor");
   return __shfl_xor_sync(__activemask(), v, by, width);
 }
-__device__ __forceinline__ unsigned long long __ballot(int told) { return __ballot_sync(__activemask(), told); }
-__device__ __forceinline__ int __any(int told) { return __any_sync(__activemask(), told); }
-__device__ __forceinline__ int __all(int told) { return __all_sync(__activemask(), told); }
+__device__ __forceinline__ unsigned long long hip_ballot(int told) { return __ballot_sync(__activemask(), told); }
+__device__ __forceinline__ int hip_any(int told) { return __any_sync(__activemask(), told); }
+__device__ __forceinline__ int hip_all(int told) { return __all_sync(__activemask(), told); }
+#define __shfl(...) hip_shfl(__VA_ARGS__)
+#define __shfl_up(...) hip_shfl_up(__VA_ARGS__)
+#define __shfl_down(...) hip_shfl_down(__VA_ARGS__)
+#define __shfl_xor(...) hip_shfl_xor(__VA_ARGS__)
+#define __ballot(told) hip_ballot(told)
+#define __any(told) hip_any(told)
+#define __all(told) hip_all(told)
 #define __builtin_amdgcn_wave_barrier() __syncwarp(__activemask())
 #define __lane_id() ((threadIdx.x + blockDim.x * (threadIdx.y + blockDim.y * threadIdx.z)) % warpSize)
 #endif
