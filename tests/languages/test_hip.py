@@ -83,7 +83,7 @@ def test_where_no_compiler_is_the_build_says_what_to_install(tmp_path, emulated)
         (
             "__shared__ float s[16400]; for (int i = t; i < 16400; i += 64) s[i] = 0;",
             0,
-            r"656\d\d bytes of shared memory for a block, of which the device has 65536",
+            "65600 bytes of shared memory for a block, of which the device has 65536",
         ),
     ],
 )

@@ -228,6 +228,20 @@ bool complete(Fiber* f) {
   return true;
 }
 
+void excess(uint64_t bytes, const char* of) {
+  snprintf(m.launch->message, sizeof m.launch->message,
+           "%llu bytes of %s for a block, of which the device has %llu", (unsigned long long)bytes,
+           of, (unsigned long long)m.launch->shared_limit);
+}
+
+// What the block just run has used, since a library's shared memory is that of all its kernels.
+bool held_too_much() {
+  uint64_t used = m.launch->dynamic_shared;
+  for (size_t i = 0; i < m.static_shared; i++) used += m.shadow[i].written >= m.block_epoch;
+  if (used > m.launch->shared_limit) excess(used, "shared memory");
+  return used > m.launch->shared_limit;
+}
+
 const char* oversized(const simt_launch* l) {
   uint64_t threads = uint64_t(l->block[0]) * l->block[1] * l->block[2];
   uint64_t blocks = uint64_t(l->grid[0]) * l->grid[1] * l->grid[2];
@@ -307,13 +321,8 @@ int simt_run(simt_launch* launch, simt_invoke invoke, const void* kernel, int64_
   } else if (count != launch->count) {
     snprintf(launch->message, sizeof launch->message, "the kernel takes %lld arguments, not %lld",
              (long long)count, (long long)launch->count);
-  } else if (m.static_shared + launch->dynamic_shared > launch->shared_limit) {
-    uint64_t dynamic = launch->dynamic_shared;
-    snprintf(launch->message, sizeof launch->message,
-             "%llu bytes of %sshared memory for a block, of which the device has %llu",
-             (unsigned long long)(dynamic ? dynamic : m.static_shared),
-             !dynamic ? "" : m.static_shared ? "dynamic beside static " : "dynamic ",
-             (unsigned long long)launch->shared_limit);
+  } else if (launch->dynamic_shared > launch->shared_limit) {
+    excess(launch->dynamic_shared, "dynamic shared memory");
   }
   if (launch->message[0]) return 1;
   if (!m.stacks) {
@@ -339,7 +348,7 @@ int simt_run(simt_launch* launch, simt_invoke invoke, const void* kernel, int64_
     for (unsigned y = 0; fine && y < launch->grid[1]; y++)
       for (unsigned x = 0; fine && x < launch->grid[0]; x++) {
         m.block = {x, y, z};
-        fine = run_block();
+        fine = run_block() && (x || y || z || !held_too_much());
       }
   m.self = nullptr;
   return fine ? 0 : 1;
