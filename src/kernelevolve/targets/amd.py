@@ -24,7 +24,7 @@ FIXED = {
 class Amd:
     """The sheet's architectures. Nothing of it was run on AMD hardware by its authors."""
 
-    untried = "not run on AMD hardware by us"
+    untried = "no device is driven; not run on AMD hardware by us"
 
     def discover(self) -> Sequence[TargetSpec]:
         """One for each architecture, emulated."""
