@@ -135,7 +135,8 @@ def _targets(findings: list[Finding]) -> Iterator[TargetSpec]:
             continue
         yield from found
         here = [spec.address for spec in found if spec.fidelity == "measured"]
-        devices = ", ".join(here) or "no such device here"
+        untried = getattr(registry.load("target", name), "untried", "")
+        devices = ", ".join(here) or untried or "no such device here"
         for fidelity in ("emulated", "simulated"):
             if others := [spec.address for spec in found if spec.fidelity == fidelity]:
                 devices += f"; {fidelity}: {', '.join(others)}"

@@ -6,7 +6,7 @@ import torch
 
 from kernelevolve.core.candidate import Candidate, SourceFile
 from kernelevolve.evaluation.compiled import diagnose
-from kernelevolve.languages.cuda import Cuda, disassembler, loads_of
+from kernelevolve.languages.cuda import Cuda, disassembler
 from kernelevolve.runtime import simt
 from kernelevolve.targets.nvidia import Nvidia
 from kernelevolve.testing.contracts.language import TASK, LanguageContract, run_here
@@ -79,7 +79,7 @@ def test_resources_are_those_of_the_compiler_and_flags_count(tmp_path):
             "shared",
         ),
         ("out[0] = y;", r'kernel\.cu\(\d\): error: identifier "y" is undefined'),
-        ('asm volatile("trap;");', "kernel.cu:2: inline PTX cannot be emulated"),
+        ('asm volatile("trap;");', "kernel.cu:2: inline assembly cannot be emulated"),
     ],
 )
 def test_what_cannot_be_built_says_why(tmp_path, kernel, message):
@@ -101,12 +101,12 @@ def test_more_registers_than_a_block_can_have_are_refused(tmp_path):
 @pytest.mark.parametrize("flag", ["-I/etc", "--pre-include=/etc/passwd", "-include=x", "-dlto"])
 def test_flags_outside_the_list_are_refused(flag):
     with pytest.raises(ValueError, match="is not allowed"):
-        loads_of(f'k = cuda.load("kernel.cu", "k", flags=["{flag}"])')
+        Cuda().loads_of(f'k = cuda.load("kernel.cu", "k", flags=["{flag}"])')
 
 
 def test_a_source_that_is_loaded_twice_is_built_once():
     text = 'a = cuda.load("x.cu", "a")\nb = cuda.load("x.cu", "b")\nc = cuda.load("y.cu", "c")'
-    assert [load.source for load in loads_of(text)] == ["x.cu", "y.cu"]
+    assert [load.source for load in Cuda().loads_of(text)] == ["x.cu", "y.cu"]
 
 
 def test_what_is_loaded_must_be_there(tmp_path):

@@ -7,6 +7,7 @@ import torch
 from kernelevolve.core.candidate import Candidate, SourceFile
 from kernelevolve.languages.triton import Triton
 from kernelevolve.runtime import launched
+from kernelevolve.targets.amd import Amd
 from kernelevolve.targets.nvidia import Nvidia
 from kernelevolve.testing.contracts.language import TASK, LanguageContract, run_here
 
@@ -44,9 +45,10 @@ def run(tmp_path):
     pytest.importorskip("triton", reason=INSTALL)
     launched.kernels.clear()
 
-    def of(source, *inputs, shared=SPEC.multiprocessor.shared_block, more=()):
-        limits = SPEC.multiprocessor.model_copy(update={"shared_block": shared})
-        spec = SPEC.model_copy(update={"multiprocessor": limits})
+    def of(source, *inputs, shared=None, more=(), spec=SPEC):
+        limits = spec.multiprocessor
+        limits = limits.model_copy(update={"shared_block": shared or limits.shared_block})
+        spec = spec.model_copy(update={"multiprocessor": limits})
         files = (SourceFile(path="model.py", text=HEAD + source), *more)
         candidate = Candidate(language="triton", files=files)
         built = Triton().build(candidate, spec, tmp_path, run_here)
@@ -228,3 +230,28 @@ def test_a_file_that_does_not_parse_is_named(tmp_path):
     candidate = Candidate(language="triton", files=files)
     built = Triton().build(candidate, SPEC, tmp_path, run_here)
     assert built.message.startswith("helpers.py:1: ")
+
+
+AMD = {spec.arch: spec for spec in Amd().discover()}
+
+
+@pytest.mark.parametrize("arch", AMD)
+def test_for_an_amd_gpu_kernels_are_compiled_with_wavefronts_of_64(run, arch):
+    a, b = torch.rand(2, 128) + 1
+    expression = "a * libdevice.rsqrt(b) + tl.sum(b, 0)"
+    found = run(mapped(expression), a, b, spec=AMD[arch])
+    assert torch.allclose(found, a * b.rsqrt() + b.sum())
+    (needed,) = launched.kernels.values()
+    assert (needed["block_threads"], needed["spill_bytes"]) == (256, 0)
+    assert 4 < needed["registers"] < 64
+
+
+def test_products_for_an_amd_gpu_have_its_precision_and_fit_its_lds(run):
+    a, b = torch.randn(2, 128, 128)
+    usual = DOT.replace(", input_precision=HOW", "")
+    assert torch.allclose(run(usual, a, b, "", spec=AMD["gfx950"]), a @ b, atol=1e-4)
+    small = [x[:32, :32].contiguous() for x in (a, b)]
+    off = run(usual, *small, "", spec=AMD["gfx942"]) - small[0] @ small[1]
+    assert 1e-4 < off.abs().max() < 0.1
+    with pytest.raises(Exception, match=r"shared memory, Required: \d+, Hardware limit: 2048"):
+        run(usual, *small, "", shared=2048, spec=AMD["gfx942"])

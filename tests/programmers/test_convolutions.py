@@ -8,7 +8,7 @@ from random import Random
 
 import pytest
 
-from kernelevolve.programmers.builtin.emit.simt_module import FLAGS
+from kernelevolve.programmers.builtin.emit.spelling import CUDA
 from kernelevolve.programmers.builtin.moves import draw, initial_plans
 from kernelevolve.programmers.builtin.render import Model, render
 from kernelevolve.programmers.builtin.schedule import Blocks, Plan
@@ -164,5 +164,5 @@ def test_the_device_has_registers_for_the_tiles(tmp_path, monkeypatch):
     plan = Plan(convolve=True, blocks=Blocks(tile_m=128, tile_n=128))
     made = render(own("cuda", LINE.replace("DTYPE", "float16")), plan)
     (tmp_path / "kernel.cu").write_text(made.files["kernel.cu"])
-    fine, log = nvrtc.compile_file("kernel.cu", "sm_90", tmp_path / "k", list(FLAGS))
+    fine, log = nvrtc.compile_file("kernel.cu", "sm_90", tmp_path / "k", list(CUDA.flags))
     assert fine and log.count(" 0 bytes spill stores") == 2, log

@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from kernelevolve.programmers.builtin.emit.simt_module import FLAGS
+from kernelevolve.programmers.builtin.emit.spelling import CUDA
 from kernelevolve.programmers.builtin.moves import Result, draw, initial_plans, merge, mutate
 from kernelevolve.programmers.builtin.render import render
 from kernelevolve.programmers.builtin.schedule import Blocks, Plan
@@ -90,7 +90,7 @@ def test_the_compiler_for_the_device_takes_all_of_it(tmp_path, monkeypatch):
     for name, (body, seen, _, mode) in (TASKS | products).items():
         model = replace(captured(HEAD + body, seen, mode), language="cuda")
         (tmp_path / "kernel.cu").write_text(render(model, Plan()).files["kernel.cu"])
-        fine, log = nvrtc.compile_file("kernel.cu", "sm_90", tmp_path / "k", list(FLAGS))
+        fine, log = nvrtc.compile_file("kernel.cu", "sm_90", tmp_path / "k", list(CUDA.flags))
         assert fine, f"{name}: {log}"
 
 

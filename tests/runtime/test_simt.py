@@ -332,7 +332,7 @@ def test_another_number_of_arguments_is_told(launch):
     ("text", "message"),
     [
         ("\n#include <mma.h>\n", "kernel.cu:2: a header for devices only"),
-        ('void f() {\n asm volatile("bar.sync 0;");\n}', "kernel.cu:2: inline PTX"),
+        ('void f() {\n asm volatile("bar.sync 0;");\n}', "kernel.cu:2: inline assembly"),
     ],
 )
 def test_what_no_processor_has_is_refused_with_its_line(text, message):

@@ -11,7 +11,7 @@ from kernelevolve.core.evaluation import Stage
 from kernelevolve.core.job import Job, Limits
 from kernelevolve.event_loop import EventLoop
 from kernelevolve.harnesses.local import LocalHarness
-from kernelevolve.languages.cuda import Cuda, loads_of
+from kernelevolve.languages.cuda import Cuda
 from kernelevolve.runtime import nvrtc
 from kernelevolve.targets.nvidia import Nvidia
 from kernelevolve.testing.redteam import suite
@@ -76,7 +76,7 @@ def test_python_parses_and_is_screened_and_tasks_load(fixture):
         tree = ast.parse(candidate.text("model.py"))
         made = {n.name for n in ast.walk(tree) if isinstance(n, ast.ClassDef)}
         assert "ModelNew" in made
-        loads_of(candidate.text("model.py"))
+        Cuda().loads_of(candidate.text("model.py"))
         Cuda().screen(candidate, task(fixture.task))
 
 

@@ -77,6 +77,8 @@ class Multiprocessor(Record):
     """Most bytes that one block may have."""
     shared_reserved: int
     """Bytes that each block has for the system."""
+    shared_unit: int = 1
+    """A block is given shared memory in multiples of so many bytes."""
 
     def occupancy(self, threads: int, registers: int, shared: int) -> Occupancy:
         """For a kernel.
@@ -90,7 +92,8 @@ class Multiprocessor(Record):
         unit = self.registers_unit
         of_warp = max(unit, -(-registers * self.warp // unit) * unit)
         of_partition = self.registers // self.partitions // of_warp
-        room = self.shared // (shared + self.shared_reserved or 1)
+        of_block = -(-(shared + self.shared_reserved) // self.shared_unit) * self.shared_unit
+        room = self.shared // (of_block or 1)
         bounds: dict[Literal["threads", "blocks", "registers", "shared memory"], int] = {
             "threads": self.threads // (warps * self.warp),
             "blocks": self.blocks,

@@ -22,7 +22,8 @@ def diagnose(build: Build, spec: TargetSpec) -> Diagnosis | None:
     """
     found, limits = build.resources, spec.multiprocessor
     if limits is None or "registers" not in found:
-        return None
+        unknown = build.remarks[0] if limits and build.remarks else ""
+        return Diagnosis(limit="unknown", sentence=unknown) if unknown else None
     registers, shared = int(found["registers"]), int(found["shared_bytes"])
     threads = int(found["block_threads"])
     held = limits.occupancy(threads, registers, shared)

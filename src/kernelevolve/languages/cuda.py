@@ -2,30 +2,18 @@
 
 import re
 import shutil
-import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from kernelevolve.core.candidate import Candidate, SourceFile
-from kernelevolve.core.evaluation import Build, Flag
+from kernelevolve.core.candidate import Candidate
 from kernelevolve.core.job import Limits
 from kernelevolve.core.protocols import Language, Run
 from kernelevolve.core.target import TargetSpec
-from kernelevolve.core.task import Task
 from kernelevolve.languages import _model
-from kernelevolve.languages._screening import screen
-from kernelevolve.runtime import cuda as runtime
-from kernelevolve.runtime import launcher, nvrtc
-from kernelevolve.runtime.cpp import BUILD_FOLDER
+from kernelevolve.languages._simt import Load, Simt, compile_with
+from kernelevolve.runtime import cuda, nvrtc
 
-if TYPE_CHECKING:
-    from torch.nn import Module
-
-GUIDE = Path(__file__).parent / "guides" / "cuda.md"
-STARTER = Path(__file__).parent / "guides" / "cuda_starter"
 EXAMPLE = 'cuda.load("kernel.cu", "name", flags=["-use_fast_math"])'
 ALLOWED_FLAGS = re.compile(
     r"-D\w+(=[\w.+-]*)?|--?use_fast_math|--?maxrregcount=\d+|-std=c\+\+(17|20)|-w"
@@ -39,7 +27,6 @@ ENTRY = re.compile(
 )
 SHARED = re.compile(r"(\d+) bytes smem")
 BOUNDS = re.compile(r"\.entry (\w+)\([^)]*\)\s*(?:\.\w+[^{]*?)?\.maxntid (\d+)(?:, (\d+), (\d+))?")
-USUAL = re.compile(r"^ptxas (info|        \.)|: In (member )?function |: At global scope")
 USUAL_THREADS = 256
 """Of a block, where a kernel does not bound them."""
 CENSUS = {
@@ -58,15 +45,7 @@ CENSUS = {
 INSTRUCTION = re.compile(r"^\s+/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+ )?(?P<name>[A-Z][A-Z0-9]*)", re.M)
 
 
-@dataclass(frozen=True)
-class Load:
-    """Kernels that `model.py` loads of one source with the same flags."""
-
-    source: str
-    flags: tuple[str, ...]
-
-
-class Cuda:
+class Cuda(Simt):
     """NVRTC; flags as part of the candidate within an allow-list."""
 
     requires: Mapping[str, str] = {
@@ -74,118 +53,23 @@ class Cuda:
         "cuda.bindings": 'pip install "kernelevolve[cuda]"',
     }
     vendors: Sequence[str] = ("nvidia",)
-    preload: Sequence[str] = ()
+    dialect = cuda.DIALECT
+    allowed = ALLOWED_FLAGS
+    example = EXAMPLE
 
-    def guide(self, spec: TargetSpec) -> str:
-        """How to write `model.py` and `kernel.cu`."""
-        return GUIDE.read_text()
+    def compiled(self, load: Load, spec: TargetSpec, workdir: Path, run: Run) -> dict[str, float]:
+        """By NVRTC."""
+        log, stem = compile_with(nvrtc.__name__, load, spec, workdir, run)
+        return _resources(log, stem, spec, run)
 
-    def starter(self, task: Task) -> tuple[SourceFile, ...]:
-        """A fused `relu(x + y)`, in the form that a candidate has."""
-        return _model.example(STARTER)
-
-    def screen(self, candidate: Candidate, task: Task) -> Sequence[Flag]:
-        """Constructs that deserve a closer look, in Python and in C++."""
-        return screen(candidate, task)
-
-    def build(self, candidate: Candidate, spec: TargetSpec, workdir: Path, run: Run) -> Build:
-        """A cubin for the architecture; for the emulator too, where that stands for the device."""
-        started = time.monotonic()
-        _model.write(candidate, workdir)
-        (workdir / BUILD_FOLDER).mkdir(exist_ok=True)
-        resources: dict[str, float] = {}
-        try:
-            loads = loads_of(candidate.text("model.py") or "")
-            _build_inline(candidate, spec, workdir, run)
-            for load in loads:
-                if candidate.text(load.source) is None:
-                    raise ValueError(
-                        f"model.py loads {load.source!r}, which is not among the files"
-                    )
-                log, stem = _compile(load, spec, workdir, run)
-                found = _resources(log, stem, spec, run)
-                _check_limits(load.source, found, spec)
-                resources |= {k: max(v, resources.get(k, 0.0)) for k, v in found.items()}
-                if spec.fidelity == "emulated":
-                    _emulate(load, spec, workdir, run)
-            if loads and spec.accelerated:
-                built = launcher.built_path(workdir / BUILD_FOLDER)
-                run(launcher.command(built), workdir, Limits())
-        except ValueError as error:
-            return Build(ok=False, message=str(error), seconds=time.monotonic() - started)
-        return Build(
-            ok=True,
-            folder=str(workdir),
-            resources=resources,
-            seconds=time.monotonic() - started,
-        )
-
-    def load(self, build: Build, task: Task) -> "type[Module]":
-        """`ModelNew` of the built `model.py`."""
-        return _model.model_class(build)
-
-
-def loads_of(model: str) -> list[Load]:
-    """The sources that `cuda.load` calls of a `model.py` name, each once.
-
-    Raises:
-        ValueError: it is not Python, or a call's arguments are not literals, or a flag is not
-            in the allow-list; the message says what to change.
-    """
-    found = []
-    for call in _model.calls_of(model, "cuda.load"):
-        given = _model.literals(call, ("source", "kernel", "flags"), EXAMPLE)
-        flags = tuple(str(f) for f in given.get("flags", ()))
-        refused = [f for f in flags if not ALLOWED_FLAGS.fullmatch(f)]
-        if refused:
-            raise ValueError(f"model.py:{call.lineno}: flag {refused[0]!r} is not allowed")
-        found.append(Load(str(given.get("source")), flags))
-    return list(dict.fromkeys(found))
-
-
-def _compile(load: Load, spec: TargetSpec, workdir: Path, run: Run) -> tuple[str, Path]:
-    """The compiler's log, and where cubin and PTX lie."""
-    stem = runtime.device_stem(workdir, load.source, load.flags, spec.arch)
-    command = runtime.compile_command(load.source, spec.arch, stem, load.flags)
-    done = run(command, workdir, Limits())
-    if done.code == 124:
-        raise ValueError(f"{load.source}: the compiler ran past its time limit")
-    if done.code or not stem.with_suffix(".cubin").exists():
-        raise ValueError(f"{load.source}: {_errors(done.output)}")
-    return done.output, stem
-
-
-def _emulate(load: Load, spec: TargetSpec, workdir: Path, run: Run) -> None:
-    built = runtime.built_path(workdir, load.source, load.flags)
-    if spec.multiprocessor is not None:
-        built.with_suffix(".shared").write_text(str(spec.multiprocessor.shared_block))
-    for command in runtime.prepare(workdir, load.source, load.flags, built):
-        done = run(command, workdir, Limits())
-        if done.code:
-            text = f"{load.source}: it compiles for {spec.arch} but not for the emulator"
-            raise ValueError(f"{text}: {_errors(done.output)}")
-
-
-def _errors(output: str) -> str:
-    """What the compiler complains of."""
-    lines = output.strip().splitlines()
-    return _model.excerpt("\n".join(x for x in lines if not USUAL.search(x)))
-
-
-def _build_inline(candidate: Candidate, spec: TargetSpec, workdir: Path, run: Run) -> None:
-    """What `load_inline` asks for, with the toolkit's own compiler.
-
-    Raises:
-        ValueError: it failed, or the device is not here.
-    """
-    if "load_inline" in (candidate.text("model.py") or "") and not spec.accelerated:
-        raise ValueError(
-            "model.py: load_inline needs a GPU to run what it builds; use cuda.load, which is "
-            "emulated where there is none"
-        )
-    arch = f"TORCH_CUDA_ARCH_LIST={spec.arch.removeprefix('sm_')[:-1]}.{spec.arch[-1]}"
-    if message := _model.build_inline(candidate, workdir, run, [arch]):
-        raise ValueError(message)
+    def inline(self, candidate: Candidate, spec: TargetSpec, workdir: Path, run: Run) -> None:
+        """With the toolkit's own compiler."""
+        if not spec.accelerated:
+            return super().inline(candidate, spec, workdir, run)
+        arch = f"TORCH_CUDA_ARCH_LIST={spec.arch.removeprefix('sm_')[:-1]}.{spec.arch[-1]}"
+        if message := _model.build_inline(candidate, workdir, run, [arch]):
+            raise ValueError(message)
+        return None
 
 
 def _resources(log: str, stem: Path, spec: TargetSpec, run: Run) -> dict[str, float]:
@@ -228,23 +112,6 @@ def disassembler() -> str | None:
     """`nvdisasm` of the toolkit or of the wheel."""
     wheels = [folder / "bin" / "nvdisasm" for folder in nvrtc.wheels()]
     return shutil.which("nvdisasm") or next((str(w) for w in wheels if w.exists()), None)
-
-
-def _check_limits(source: str, found: Mapping[str, float], spec: TargetSpec) -> None:
-    limits = spec.multiprocessor
-    if limits is None or not found.get("registers"):
-        return
-    if found["shared_bytes"] > limits.shared_block:
-        raise ValueError(
-            f"{source}: {found['shared_bytes']:.0f} bytes of shared memory for a block, of which "
-            f"{spec.arch} has {limits.shared_block}"
-        )
-    if not found["occupancy"]:
-        raise ValueError(
-            f"{source}: {found['registers']:.0f} registers for each of "
-            f"{found['block_threads']:.0f} threads are more than the {limits.registers} "
-            f"of a multiprocessor"
-        )
 
 
 plugin: type[Language] = Cuda

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 GUIDE = Path(__file__).parent / "guides" / "triton.md"
 STARTER = Path(__file__).parent / "guides" / "triton_starter"
+BACKENDS = {"nvidia": "cuda", "amd": "hip"}
+"""Triton's, by vendor."""
 DEVICE = "device.json"
 """Beside the sources: the device that they are for, where it has to be stood for."""
 
@@ -29,7 +31,7 @@ class Triton:
     """Triton's own compiler; its interpreter where there is no device."""
 
     requires: Mapping[str, str] = {"triton": 'pip install "kernelevolve[triton]"'}
-    vendors: Sequence[str] = ("nvidia",)
+    vendors: Sequence[str] = tuple(BACKENDS)
     preload: Sequence[str] = ("triton", "triton.language")
 
     def guide(self, spec: TargetSpec) -> str:
@@ -56,7 +58,9 @@ class Triton:
             return Build(ok=False, message=str(error), seconds=time.monotonic() - started)
         if spec.multiprocessor is not None:
             device = {
-                "capability": int(spec.arch.removeprefix("sm_")),
+                "backend": BACKENDS[spec.vendor],
+                "arch": spec.arch,
+                "warp": spec.multiprocessor.warp,
                 "multiprocessors": spec.multiprocessor.count,
                 "shared_block": spec.multiprocessor.shared_block,
             }

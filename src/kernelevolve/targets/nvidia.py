@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -14,6 +13,7 @@ from kernelevolve.config import cache_folder
 from kernelevolve.core.protocols import Target
 from kernelevolve.core.record import digest
 from kernelevolve.core.target import Bandwidth, Clock, Multiprocessor, Peaks, TargetSpec
+from kernelevolve.targets import _sheet
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,6 +23,8 @@ SHEET = SHEETS / "nvidia.toml"
 PEAKS_SOURCE = SHEETS / "gpu_peaks.py"
 PEAKS_SECONDS = 120.0
 FIXED = {"warp": 32, "partitions": 4, "registers_unit": 256}
+ALL = {"registers": 65536, "shared_reserved": 1024}
+"""What a device tells of itself, where there is none."""
 ATTRIBUTES = {
     "count": "MULTIPROCESSOR_COUNT",
     "threads": "MAX_THREADS_PER_MULTIPROCESSOR",
@@ -39,8 +41,7 @@ class Nvidia:
 
     def discover(self) -> Sequence[TargetSpec]:
         """The devices of this machine first; then one for each architecture, emulated."""
-        sheet = tomllib.loads(SHEET.read_text())
-        return (*_devices(), *(_emulated(arch, row) for arch, row in sheet.items()))
+        return (*_devices(), *_sheet.emulated("nvidia", SHEET, FIXED | ALL))
 
     def environment(self, spec: TargetSpec) -> Mapping[str, str]:
         """One thread for each core; the device alone is seen, or none where it is emulated."""
@@ -129,20 +130,6 @@ def _device(driver: Any, index: int) -> TargetSpec:
         last_level_cache=attribute("L2_CACHE_SIZE"),
         memory=int(driver.cuDeviceTotalMem(device)[1]),
         multiprocessor=Multiprocessor(**limits, **FIXED),
-    )
-
-
-def _emulated(arch: str, row: Mapping[str, Any]) -> TargetSpec:
-    device = {"name", "last_level_cache", "memory"}
-    limits = {k: v for k, v in row.items() if k not in device}
-    limits |= {"registers": 65536, "shared_reserved": 1024, **FIXED}
-    return TargetSpec(
-        vendor="nvidia",
-        arch=arch,
-        cores=tuple(sorted(os.sched_getaffinity(0))),
-        multiprocessor=Multiprocessor(**limits),
-        fidelity="emulated",
-        **{k: row[k] for k in device},
     )
 
 

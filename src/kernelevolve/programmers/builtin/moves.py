@@ -81,7 +81,10 @@ DEVICE_CHOICES: dict[str, tuple[Any, ...]] = {
     "chains": (True, False),
     "graph": (False, True),
 }
-GROUP = {"cuda": ("blocks", BLOCK_CHOICES), "triton": ("tiles", TILE_CHOICES)}
+GROUP = {
+    **dict.fromkeys(("cuda", "hip"), ("blocks", BLOCK_CHOICES)),
+    "triton": ("tiles", TILE_CHOICES),
+}
 """The group of decisions about regions on a GPU, and its choices, by language."""
 PLAN_CHOICES: dict[str, tuple[Any, ...]] = {
     "fast_math": (False, True),

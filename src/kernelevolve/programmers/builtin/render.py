@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 from kernelevolve.programmers.builtin.ahead import Known, Parts, split
@@ -16,7 +16,8 @@ from kernelevolve.programmers.builtin.emit.module import (
     fallback_module,
     module_source,
 )
-from kernelevolve.programmers.builtin.emit.simt_module import cuda_backend, cuda_source
+from kernelevolve.programmers.builtin.emit.simt_module import simt_backend, simt_source
+from kernelevolve.programmers.builtin.emit.spelling import CUDA, HIP
 from kernelevolve.programmers.builtin.emit.tiles_module import triton_backend, triton_source
 from kernelevolve.programmers.builtin.ir import Contraction, MapReduce, Opaque
 from kernelevolve.programmers.builtin.lower import lower
@@ -69,10 +70,17 @@ class Written:
 LANGUAGES = {
     "cpp": Written("kernel.cpp", kernel_source, cpp_backend, {"convolve": False}, True),
     "cuda": Written(
-        "kernel.cu",
-        cuda_source,
-        cuda_backend,
+        CUDA.file,
+        partial(simt_source, CUDA),
+        partial(simt_backend, CUDA),
         {"chains": False, "parallel": False},
+        False,
+    ),
+    "hip": Written(
+        HIP.file,
+        partial(simt_source, HIP),
+        partial(simt_backend, HIP),
+        {"chains": False, "parallel": False, "graph": False},
         False,
     ),
     "triton": Written("", triton_source, triton_backend, {"parallel": False}, False),

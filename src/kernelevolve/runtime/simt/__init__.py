@@ -1,11 +1,11 @@
-"""Runs CUDA kernels on the processor, and says what is wrong with their accesses by source line.
+"""Runs CUDA and HIP kernels on the processor, and says by source line what they access wrongly.
 
 One fiber stands for each thread of a block: barriers, shared memory, shuffles, votes and atomics
 work as on a device, and nothing is fast. Reported are accesses outside of what a kernel was given,
 misaligned ones, shared memory that is read before the block wrote it, and what threads write and
 read with no barrier between. Kernels are plain `extern "C" __global__` functions; textures, tensor
-core instructions, asynchronous copies and inline PTX are not there. Of cooperative groups there
-are blocks and tiles of a warp.
+core instructions, asynchronous copies and inline assembly are not there. Of cooperative groups
+there are blocks and tiles of a warp.
 """
 
 import ctypes
@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
-RUNTIME = "simt.so"
 COMPILE = (
     "-std=gnu++20",
     "-O1",
@@ -135,7 +134,7 @@ def translated(text: str, name: str, kernels: Sequence[str]) -> str:
         Unemulated: it uses what is not there on a processor.
     """
     active = _active(text)
-    for pattern, what in ((INCLUDED, "a header for devices only"), (ASSEMBLY, "inline PTX")):
+    for pattern, what in ((INCLUDED, "a header for devices only"), (ASSEMBLY, "inline assembly")):
         if found := pattern.search(active):
             line = text.count("\n", 0, found.end()) + 1
             raise Unemulated(f"{name}:{line}: {what} cannot be emulated on a processor")
@@ -151,18 +150,26 @@ def translated(text: str, name: str, kernels: Sequence[str]) -> str:
     return f'#line 1 "{name}"\n{text}\n#line 1 "launch"\n{IMAGE}\n{starts}'
 
 
-def commands(source: str, built: Path, flags: Sequence[str]) -> list[list[str]]:
-    """Compiler calls that make `built` of a translated source, and the emulator beside it."""
-    runtime, compiled = built.with_name(RUNTIME), built.with_suffix(".o")
+def commands(source: str, built: Path, flags: Sequence[str], warp: int = 32) -> list[list[str]]:
+    """Compiler calls that make `built` of a translated source, and the emulator beside it.
+
+    Args:
+        source: the translated source.
+        built: what they make.
+        flags: for the source.
+        warp: threads of a warp, 32 or 64.
+    """
+    runtime, compiled = built.with_name(f"simt{warp}.so"), built.with_suffix(".o")
+    wide = f"-DSIMT_WARP={warp}"
     found = [
-        ["g++", *COMPILE, *HOOKED, *flags, "-include", str(HERE / "simt.h")]
+        ["g++", *COMPILE, *HOOKED, wide, *flags, "-include", str(HERE / "simt.h")]
         + ["-I", str(HERE / "include"), "-c", "-x", "c++", source, "-o", str(compiled)],
         ["g++", "-shared", "-nostartfiles", str(compiled), str(runtime)]
         + ["-Wl,-rpath,$ORIGIN", "-o", str(built)],
     ]
     if runtime.exists():
         return found
-    return [["g++", *RUNTIME_FLAGS, str(HERE / "simt.cpp"), "-o", str(runtime)], *found]
+    return [["g++", *RUNTIME_FLAGS, wide, str(HERE / "simt.cpp"), "-o", str(runtime)], *found]
 
 
 @cache

@@ -33,6 +33,8 @@ int simt_run(simt_launch* launch, simt_invoke invoke, const void* kernel, int64_
              const simt_image* image);
 int simt_barrier(int kind, int told);  // 0 plain, 1 or, 2 and, 3 count
 uint64_t simt_warp(uint64_t mask, int kind, uint64_t value, int source);  // 0 sync, 1 shuffle, 2 ballot
+// The same of those lanes that come to the same line, once none of their warp goes on.
+uint64_t simt_here(int line, int kind, uint64_t value, int source);
 uint64_t simt_active();
 void simt_touch(const void* at, size_t bytes);  // an atomic access
 extern char simt_dynamic_memory[];  // a block's dynamic shared memory

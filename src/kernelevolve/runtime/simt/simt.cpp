@@ -40,6 +40,7 @@ struct Fiber {
   void* pc;             // of the barrier or the warp's operation that it waits at
   uint64_t mask, value, result;
   int kind, source;
+  int line;             // of an operation without a mask; 0 of any other
   uint16_t operation;   // of its warp, counted; orders accesses within the warp
 };
 
@@ -154,6 +155,29 @@ void stuck() {
   fail(warp->pc, "threads wait for each other");
 }
 
+bool complete(Fiber* f);
+
+// Lets lanes that wait without a mask meet: in each warp those at the earliest line of the source,
+// as a machine in lockstep brings lanes together again behind branches and loops.
+bool meet() {
+  bool met = false;
+  for (int first = 0; first < m.count; first += SIMT_WARP) {
+    Fiber* least = nullptr;
+    uint64_t mask = 0;
+    for (int lane = 0; lane < SIMT_WARP && first + lane < m.count; lane++) {
+      Fiber* f = &m.fibers[first + lane];
+      if (f->state != State::WARP || !f->line || (least && f->line > least->line)) continue;
+      if (!least || f->line < least->line) least = f, mask = 0;
+      if (f->kind == least->kind) mask |= 1ull << lane;
+    }
+    if (!least) continue;
+    for (int lane = 0; lane < SIMT_WARP; lane++)
+      if (mask >> lane & 1) m.fibers[first + lane].mask = mask;
+    met |= complete(least);
+  }
+  return met;
+}
+
 bool run_block() {
   for (int i = 0; i < m.count; i++) m.fibers[i].state = State::READY, m.fibers[i].operation = 0;
   m.block_epoch = ++m.epoch;
@@ -169,7 +193,7 @@ bool run_block() {
       waiting += m.fibers[i].state == State::BARRIER;
       warps += m.fibers[i].state == State::WARP;
     }
-    if (ready) continue;
+    if (ready || (warps && meet())) continue;
     if (warps) {
       if (!setjmp(m.scheduler)) stuck();
       return false;
@@ -202,6 +226,20 @@ bool complete(Fiber* f) {
     other->state = State::READY;
   }
   return true;
+}
+
+void excess(uint64_t bytes, const char* of) {
+  snprintf(m.launch->message, sizeof m.launch->message,
+           "%llu bytes of %s for a block, of which the device has %llu", (unsigned long long)bytes,
+           of, (unsigned long long)m.launch->shared_limit);
+}
+
+// What the block just run has used, since a library's shared memory is that of all its kernels.
+bool held_too_much() {
+  uint64_t used = m.launch->dynamic_shared;
+  for (size_t i = 0; i < m.static_shared; i++) used += m.shadow[i].written >= m.block_epoch;
+  if (used > m.launch->shared_limit) excess(used, "shared memory");
+  return used > m.launch->shared_limit;
 }
 
 const char* oversized(const simt_launch* l) {
@@ -250,12 +288,19 @@ uint64_t simt_warp(uint64_t mask, int kind, uint64_t value, int source) {
   int first = number(f) / SIMT_WARP * SIMT_WARP;
   uint64_t there = 0;
   for (int lane = 0; lane < SIMT_WARP && first + lane < m.count; lane++) there |= 1ull << lane;
-  f->mask = mask & there, f->kind = kind, f->value = value, f->source = source;
+  f->mask = mask & there, f->kind = kind, f->value = value, f->source = source, f->line = 0;
   if (!(f->mask >> (number(f) - first) & 1))
     fail(pc, "takes part in a warp's operation whose mask %llx leaves it out", (unsigned long long)mask);
   f->state = State::WARP;
   f->pc = pc;
   if (!complete(f)) wait(State::WARP, pc);
+  return f->result;
+}
+
+uint64_t simt_here(int line, int kind, uint64_t value, int source) {
+  Fiber* f = m.self;
+  f->mask = 0, f->kind = kind, f->value = value, f->source = source, f->line = line;
+  wait(State::WARP, __builtin_return_address(0));
   return f->result;
 }
 
@@ -277,10 +322,7 @@ int simt_run(simt_launch* launch, simt_invoke invoke, const void* kernel, int64_
     snprintf(launch->message, sizeof launch->message, "the kernel takes %lld arguments, not %lld",
              (long long)count, (long long)launch->count);
   } else if (launch->dynamic_shared > launch->shared_limit) {
-    snprintf(launch->message, sizeof launch->message,
-             "%llu bytes of dynamic shared memory for a block, of which the device has %llu",
-             (unsigned long long)launch->dynamic_shared,
-             (unsigned long long)launch->shared_limit);
+    excess(launch->dynamic_shared, "dynamic shared memory");
   }
   if (launch->message[0]) return 1;
   if (!m.stacks) {
@@ -306,7 +348,7 @@ int simt_run(simt_launch* launch, simt_invoke invoke, const void* kernel, int64_
     for (unsigned y = 0; fine && y < launch->grid[1]; y++)
       for (unsigned x = 0; fine && x < launch->grid[0]; x++) {
         m.block = {x, y, z};
-        fine = run_block();
+        fine = run_block() && (x || y || z || !held_too_much());
       }
   m.self = nullptr;
   return fine ? 0 : 1;

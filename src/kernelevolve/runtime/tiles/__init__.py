@@ -12,8 +12,12 @@ from dataclasses import dataclass
 class Device:
     """What is to be stood for."""
 
-    capability: int
-    """90 for sm_90."""
+    backend: str
+    """Of Triton: `cuda` or `hip`."""
+    arch: str
+    """`sm_90`, `gfx942` …"""
+    warp: int
+    """Threads of a warp."""
     multiprocessors: int
     """How many there are."""
     shared_block: int

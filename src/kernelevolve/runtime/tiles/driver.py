@@ -4,6 +4,7 @@ import re
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 from tempfile import NamedTemporaryFile
@@ -17,6 +18,7 @@ import triton.language as tl
 from triton import knobs
 from triton.backends.compiler import GPUTarget
 from triton.backends.driver import DriverBase
+from triton.compiler import make_backend
 from triton.language.extra import libdevice as declared
 from triton.language.extra.cuda import libdevice
 from triton.runtime import _allocation, interpreter
@@ -28,7 +30,6 @@ from kernelevolve.runtime import launched
 from kernelevolve.runtime.tiles import Device, builder
 from kernelevolve.runtime.tiles.builder import Builder, Handle, Region
 
-WARP = 32
 MOST_THREADS = 1024
 NONE_SET = _allocation._NULL_ALLOCATOR
 """Raises where a kernel needs memory of its own; what a candidate sets is not called here."""
@@ -55,7 +56,9 @@ class Driver(DriverBase):  # type: ignore[misc]
 
     def get_current_target(self) -> GPUTarget:
         """What kernels are compiled for."""
-        return GPUTarget("cuda", self.device.capability, WARP)
+        device = self.device
+        arch = int(device.arch.removeprefix("sm_")) if device.backend == "cuda" else device.arch
+        return GPUTarget(device.backend, arch, device.warp)
 
     def get_active_torch_device(self) -> torch.device:
         """Where tensors lie."""
@@ -94,14 +97,14 @@ class Utils:
             "max_shared_mem": self.device.shared_block,
             "multiprocessor_count": self.device.multiprocessors,
             "max_num_regs": 65536,
-            "warpSize": WARP,
+            "warpSize": self.device.warp,
         }
 
     def load_binary(
-        self, name: str, cubin: bytes, shared: int, _: int
+        self, name: str, binary: bytes, shared: int, _: int
     ) -> tuple[object, object, int, int, int]:
         """Nothing is loaded: handles, registers and spills of a compiled kernel."""
-        registers, stack = needs_of(cubin)
+        registers, stack = needs_of(binary) if self.device.backend == "cuda" else noted(binary)
         handle = {"registers": float(registers), "spill_bytes": float(stack)}
         return self, handle, registers, stack // 4, MOST_THREADS
 
@@ -119,6 +122,20 @@ def needs_of(cubin: bytes) -> tuple[int, int]:
     return (int(found[1]), int(found[2])) if found else (0, 0)
 
 
+def noted(binary: bytes) -> tuple[int, int]:
+    """The same of AMD's code object, whose note holds them: registers, and bytes of spilled ones.
+
+    The note is MessagePack: a number stands behind its key, in a byte or, by its first one, in
+    more.
+    """
+    found = []
+    for key in (b".vgpr_count", b".vgpr_spill_count"):
+        at = binary.find(key) + len(key)
+        more = {0xCC: 1, 0xCD: 2, 0xCE: 4}.get(binary[at], 0)
+        found.append(int.from_bytes(binary[at + 1 : at + 1 + more]) if more else binary[at])
+    return found[0], 4 * found[1]
+
+
 class Launcher:
     """One compiled kernel."""
 
@@ -131,11 +148,12 @@ class Launcher:
         """Interpret it; the arguments come last."""
         if self.driver.trying:
             return
-        if self.metadata.global_scratch_size and _allocation._allocator.get() is NONE_SET:
-            NONE_SET(self.metadata.global_scratch_size, self.metadata.global_scratch_align, stream)
+        scratch = getattr(self.metadata, "global_scratch_size", 0)
+        if scratch and _allocation._allocator.get() is NONE_SET:
+            NONE_SET(scratch, self.metadata.global_scratch_align, stream)
         launched.kernels[self.metadata.hash] = function | {
             "shared_bytes": float(self.metadata.shared),
-            "block_threads": float(self.metadata.num_warps * WARP),
+            "block_threads": float(self.metadata.num_warps * self.driver.device.warp),
         }
         interpret(self.kernel, (x, y, z), rest[4:])
 
@@ -225,6 +243,11 @@ def install(device: Device) -> None:
     interpreter._get_np_dtype = builder.held_as
     interpreter._validate_np_data_size = builder.fits
     interpreter._convert_float = builder.converted
+    driver = Driver(device)
+    able = make_backend(driver.get_current_target()).parse_options({})
+    BUILDER.options = replace(
+        BUILDER.options, allowed_dot_input_precisions=able.allowed_dot_input_precisions
+    )
     JITFunction.__call__ = call
     triton.compiler.compiler.max_shared_mem.cache_clear()
-    triton.runtime.driver.set_active(Driver(device))
+    triton.runtime.driver.set_active(driver)

@@ -1,4 +1,4 @@
-// What emitted CUDA kernels begin with: conversions and functions under the names that the printer
+// What emitted kernels begin with, behind their language's own names: conversions and functions under the names that the printer
 // of expressions spells, and reductions over the threads of a block.
 #define int8_t signed char
 #define uint8_t unsigned char
@@ -6,7 +6,6 @@
 #define int32_t int
 #define int64_t long long
 #define IN __device__ __forceinline__
-#define WHOLE_WARP 0xffffffff
 #define __builtin_sqrt sqrt
 #undef __builtin_inf
 #undef __builtin_nan
@@ -22,24 +21,16 @@ IN int32_t widen(int8_t v) { return v; }
 IN int32_t widen(uint8_t v) { return v; }
 IN bool widen(bool v) { return v; }
 #ifdef NARROW_FLOATS
-typedef __half f16_t;
-typedef __nv_bfloat16 bf16_t;
-IN float widen(f16_t v) { return __half2float(v); }
-IN float widen(bf16_t v) { return __bfloat162float(v); }
+IN float widen(f16_t v) { return float_of(v); }
+IN float widen(bf16_t v) { return float_of(v); }
 #endif
 template <class T, class F> struct Narrow { static IN T of(F v) { return (T)v; } };
 #ifdef NARROW_FLOATS
-template <class F> struct Narrow<f16_t, F> { static IN f16_t of(F v) { return __float2half_rn(v); } };
-template <class F> struct Narrow<bf16_t, F> { static IN bf16_t of(F v) { return __float2bfloat16_rn(v); } };
+template <class F> struct Narrow<f16_t, F> { static IN f16_t of(F v) { return f16_of(v); } };
+template <class F> struct Narrow<bf16_t, F> { static IN bf16_t of(F v) { return bf16_of(v); } };
 #endif
 template <class T, class F> IN T narrow(F v) { return Narrow<T, F>::of(v); }
 template <class T> IN T k(double v) { return (T)v; }
-#ifdef SIMT_EMULATED
-template <class T> IN T less(T a, T b) { return a - b; }
-#else
-IN float less(float a, float b) { return __fsub_rn(a, b); }
-IN double less(double a, double b) { return __dsub_rn(a, b); }
-#endif
 template <class T> IN T sel(bool m, T a, T b) { return m ? a : b; }
 template <class T> IN bool lt(T a, T b) { return a < b; }
 template <class T> IN bool le(T a, T b) { return a <= b; }
@@ -143,7 +134,7 @@ IN int64_t next_tile(int64_t *state, int64_t *room) {
 }
 template <class T> IN T along_warp(T v) {
   for (int by = 1; by < 32; by *= 2) {
-    const T below = __shfl_up_sync(WHOLE_WARP, v, by);
+    const T below = lane_below(v, by);
     v += threadIdx.x % 32 >= by ? below : 0;
   }
   return v;
@@ -163,9 +154,9 @@ IN int64_t look_back(volatile int64_t *known, int64_t tile, int64_t tiles) {  //
       __threadfence();
       value = known[much * tiles + at];
     }
-    const unsigned ends = __ballot_sync(WHOLE_WARP, much == 2);
+    const unsigned ends = lanes_where(much == 2);
     if (ends && (int)threadIdx.x > __ffs(ends) - 1) value = 0;
-    for (int by = 16; by; by >>= 1) value += __shfl_xor_sync(WHOLE_WARP, value, by);
+    for (int by = 16; by; by >>= 1) value += lane_across(value, by);
     sum += value;
     if (ends) return sum;
   }
@@ -207,7 +198,7 @@ template <bool LARGEST> struct First {  // NaN before all; of equals, the one th
     return better || (same && b.at < a.at) ? b : a;
   }
 };
-template <class T> IN T across(T v, int by) { return __shfl_xor_sync(WHOLE_WARP, v, by); }
+template <class T> IN T across(T v, int by) { return lane_across(v, by); }
 template <class T> IN Best<T> across(Best<T> v, int by) {
   return best(across(v.value, by), across(v.at, by));
 }

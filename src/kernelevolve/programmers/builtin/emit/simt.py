@@ -26,6 +26,7 @@ from kernelevolve.programmers.builtin.emit.simt_kernel import (
 )
 from kernelevolve.programmers.builtin.emit.simt_scan import emit_scan
 from kernelevolve.programmers.builtin.emit.simt_search import Trees
+from kernelevolve.programmers.builtin.emit.spelling import Spelling
 from kernelevolve.programmers.builtin.emit.sweeps import values
 from kernelevolve.programmers.builtin.ir import (
     Axis,
@@ -54,12 +55,13 @@ FOLD = {"sum": "Plus", "prod": "Times", "max": "Most", "min": "Least"}
 FARTHEST = "0x7fffffffffffffffll"
 
 
-def prelude(dtypes: frozenset[DType], fast_math: bool) -> str:
+def prelude(spelling: Spelling, dtypes: frozenset[DType], fast_math: bool) -> str:
     """What precedes all kernels of a file."""
     narrow = bool(dtypes & {"f16", "bf16"})
-    head = "#include <cuda_fp16.h>\n#include <cuda_bf16.h>\n#define NARROW_FLOATS 1\n"
-    text = files("kernelevolve.programmers.builtin.emit").joinpath("simt.h").read_text()
-    return f"{head if narrow else ''}#define FAST_MATH {int(fast_math)}\n{text}"
+    head = "#define NARROW_FLOATS 1\n" if narrow else ""
+    folder = files("kernelevolve.programmers.builtin.emit")
+    texts = [folder.joinpath(f"{name}.h").read_text() for name in (spelling.name, "simt")]
+    return "\n".join([f"{head}#define FAST_MATH {int(fast_math)}", *texts])
 
 
 def emit(region: MapReduce | Scan, parameters: Sequence[str], blocks: Blocks) -> Kernel:

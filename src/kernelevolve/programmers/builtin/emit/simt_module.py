@@ -1,8 +1,9 @@
-"""What `model.py` and `kernel.cu` hold where regions run as CUDA kernels."""
+"""What `model.py` and the file beside it hold where regions run as CUDA or HIP kernels."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from kernelevolve.programmers.builtin.emit.kernel import (
     Segment,
@@ -17,40 +18,45 @@ from kernelevolve.programmers.builtin.emit.replayed import loaded as replayed
 from kernelevolve.programmers.builtin.emit.simt import emit, prelude
 from kernelevolve.programmers.builtin.emit.simt_kernel import Kernel
 from kernelevolve.programmers.builtin.emit.simt_product import emit_product, product_prelude
+from kernelevolve.programmers.builtin.emit.spelling import Spelling
 from kernelevolve.programmers.builtin.emit.steps import Step, writes
 from kernelevolve.programmers.builtin.ir import Contraction, MapReduce, Opaque, Scan
 
-FLAGS = ("-std=c++17",)
 NARROW = 1 << 30
 """Elements of a buffer for which indices are 32-bit numbers, some of them outside of it."""
 
 
-def cuda_source(setting: Setting, parts: Sequence[Segment | Opaque]) -> str:
-    """The text of `kernel.cu`; empty where nothing is native."""
+def simt_source(spelling: Spelling, setting: Setting, parts: Sequence[Segment | Opaque]) -> str:
+    """The text of the kernels; empty where nothing is native."""
     settings = [(setting, p) for p in parts]
     if setting.ahead is not None:
         settings += [(setting.ahead, p) for p in segments(setting.ahead)]
-    kernels = [k for own, p in settings if isinstance(p, Segment) for k in _kernels(own, p)]
+    native = [(own, p) for own, p in settings if isinstance(p, Segment)]
+    kernels = [k for own, p in native for k in _kernels(spelling, own, p)]
     if not kernels:
         return ""
     dtypes = frozenset(d for own, _ in settings for d in own.dtypes.values())
-    text = [prelude(dtypes, setting.plan.fast_math)]
-    steps = [s for _, p in settings if isinstance(p, Segment) for s in p.steps]
-    text.append(product_prelude([s for s in steps if isinstance(s, Contraction)]))
+    text = [prelude(spelling, dtypes, setting.plan.fast_math)]
+    steps = [s for _, p in native for s in p.steps]
+    products = [s for s in steps if isinstance(s, Contraction)]
+    text.append(product_prelude(products, spelling.tensor))
     text += [k.text for k in kernels]
     return "\n".join(text)
 
 
-def cuda_backend(setting: Setting, parts: Sequence[Segment | Opaque]) -> Backend:
+def simt_backend(
+    spelling: Spelling, setting: Setting, parts: Sequence[Segment | Opaque]
+) -> Backend:
     """How `model.py` loads and launches them."""
     every = list(parts) + ([] if setting.ahead is None else segments(setting.ahead))
     steps = [s for p in every if isinstance(p, Segment) for s in p.steps]
     names = [n for s in steps for n in (s.name, *_wide(s))]
-    load = "from kernelevolve.runtime import cuda\n" + "".join(
-        f"{_loaded(n)} = cuda.load('kernel.cu', {n!r}, flags={list(FLAGS)!r})\n" for n in names
+    file, flags = repr(spelling.file), list(spelling.flags)
+    load = f"from kernelevolve.runtime import {spelling.name}\n" + "".join(
+        f"{_loaded(n)} = {spelling.name}.load({file}, {n!r}, flags={flags!r})\n" for n in names
     )
     several = [p for p in parts if isinstance(p, Segment) and graphed(setting, len(p.steps))]
-    return Backend(load + replayed(several), _launches)
+    return Backend(load + replayed(several), partial(_launches, spelling))
 
 
 def _loaded(name: str) -> str:
@@ -62,27 +68,28 @@ def _wide(step: Step) -> list[str]:
     return [f"{step.name}_wide"] if isinstance(step, Contraction) else []
 
 
-def _kernels(setting: Setting, segment: Segment) -> list[Kernel]:
+def _kernels(spelling: Spelling, setting: Setting, segment: Segment) -> list[Kernel]:
     sizes = [f"int64_t {s}" for s in setting.symbols]
-    found = []
+    found, blocks = [], setting.plan.blocks
+    blocks = blocks.model_copy(update={"tree": min(blocks.tree, spelling.tree)})
     workloads = max((len(values) for values in setting.symbols.values()), default=1)
     for step in segment.steps:
         assert isinstance(step, MapReduce | Scan | Contraction)
-        parameters, blocks = parameters_of(setting, step) + sizes, setting.plan.blocks
+        parameters = parameters_of(setting, step) + sizes
         if isinstance(step, Contraction):
-            found.append(emit_product(step, parameters, blocks, workloads))
+            found.append(emit_product(step, parameters, blocks, workloads, spelling.tensor))
         else:
             found.append(emit(step, parameters, blocks))
     return found
 
 
-def _launches(setting: Setting, segment: Segment) -> list[str]:
+def _launches(spelling: Spelling, setting: Setting, segment: Segment) -> list[str]:
     """Room for what the segment writes, and a launch for each of its regions."""
     near = segment.pointers[0]
     written = list(dict.fromkeys(b for s in segment.steps for b in writes(s)))
     rooms = [allocated(setting, b, near=near) for b in written if b not in segment.internal]
     lines = [allocated(setting, b, near=near) for b in written if b in segment.internal]
-    kernels = _kernels(setting, segment)
+    kernels = _kernels(spelling, setting, segment)
     lines += _states(kernels, near)
     for step, kernel in zip(segment.steps, kernels, strict=True):
         assert isinstance(step, MapReduce | Scan | Contraction)

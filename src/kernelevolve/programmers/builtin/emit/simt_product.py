@@ -28,25 +28,35 @@ SIDES = (32, 64, 96, 128)
 """Columns that a tile may have."""
 
 
-def product_prelude(regions: Sequence[Contraction]) -> str:
+def product_prelude(regions: Sequence[Contraction], tensor: bool) -> str:
     """What a file with contractions holds once, behind the prelude of all kernels."""
     folder = files("kernelevolve.programmers.builtin.emit")
     names = ["simt_product.h"] if regions else []
-    names += ["simt_tensor.h"] if any(map(_narrow, regions)) else []
+    names += ["simt_tensor.h"] if any(_narrow(c, tensor) for c in regions) else []
     return "\n".join(folder.joinpath(name).read_text() for name in names)
 
 
-def _narrow(c: Contraction) -> DType | None:
+def _narrow(c: Contraction, tensor: bool) -> DType | None:
     """The 16-bit type of both operands, for which there are tensor cores."""
+    if not tensor:
+        return None
     return c.a.dtype if c.a.dtype == c.b.dtype and c.a.dtype in ("f16", "bf16") else None
 
 
 def emit_product(
-    region: Contraction, parameters: Sequence[str], blocks: Blocks, workloads: int
+    region: Contraction, parameters: Sequence[str], blocks: Blocks, workloads: int, tensor: bool
 ) -> Kernel:
-    """A contraction as one kernel; `parameters` are its buffers and all size symbols."""
+    """A contraction as one kernel.
+
+    Args:
+        region: it.
+        parameters: its buffers and all size symbols.
+        blocks: decisions.
+        workloads: how many values of each size are of workloads.
+        tensor: whether tensor cores are there to be used.
+    """
     c = collapsed(region)
-    narrow = _narrow(c)
+    narrow = _narrow(c, tensor)
     sums: DType = "f64" if "f64" in (c.a.dtype, c.b.dtype) else "f32"
     operand = STORAGE[narrow or sums]
     threads = 2 * blocks.tile_m if narrow else PLAIN_THREADS

@@ -78,7 +78,7 @@ def _tiled(region: Scan, parameters: Sequence[str], points: Size) -> Kernel:
         *taken,
         "}",
         "own[item] = along_warp(own[item]) + total;",
-        "total = __shfl_sync(WHOLE_WARP, own[item], 31);",
+        "total = lane_at(own[item], 31);",
         "}",
         f"const {kind} before = sum_before<{MAP_THREADS}>"
         "(total, tile, begin == 0, room, state, every);",
