@@ -79,13 +79,14 @@ def _type(setting: Setting, buffer: str) -> str:
 
 def _launches(setting: Setting, segment: Segment) -> list[str]:
     """Room for what the segment writes, and a launch for each of its regions."""
+    engines = setting.plan.engines
     made = dict.fromkeys(b for s in segment.steps for b in writes(s))
     lines = [allocated(setting, b) for b in made]
     for step, kernel in zip(segment.steps, _kernels(setting, segment), strict=True):
         assert isinstance(step, MapReduce)
         extents = ", ".join(python(e) for e in kernel.extents)
         fixed = (kernel.whole, kernel.unit, kernel.by_rows, kernel.each, kernel.aside)
-        given = ", ".join([extents, *map(repr, fixed), str(setting.plan.engines.tile)])
+        given = ", ".join([extents, *map(repr, fixed), str(engines.tile), str(engines.buffers)])
         lines.append(f"tile = tile_of({_loaded(kernel.name)}, {given})")
         arguments = ", ".join([*arguments_of(step), *setting.symbols, "*tile"])
         lines.append(f"{_loaded(kernel.name)}({arguments})")

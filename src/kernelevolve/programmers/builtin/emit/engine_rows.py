@@ -44,10 +44,10 @@ class EngineKernel:
     """Elements that begin a tile are a multiple of this."""
     by_rows: tuple[bool, bool]
     """Whether numbers of rows are read, and written: then rows that begin a tile are as well."""
-    each: int
-    """Bytes of local memory for an element of a tile."""
-    aside: int
-    """Bytes for a row or a column of it."""
+    each: tuple[int, int]
+    """Bytes of local memory for an element of a tile, and for each further tile under way."""
+    aside: tuple[int, int]
+    """The same for a row or a column."""
 
 
 @dataclass
@@ -116,7 +116,7 @@ class Rows:
         unit = 32 // min([smallest, *sizes])
         row = Size.of(1) if self.matrix.row is None else self.matrix.row.size
         reads = any(v.form == "row" for v in self.loads)
-        if self.matrix.whole and max(self.matrix.extent.values[:workloads]) * each > ROOM:
+        if self.matrix.whole and max(self.matrix.extent.values[:workloads]) * sum(each) > ROOM:
             raise Unwritten("rows are too long for the local memory of a processing element")
         return EngineKernel(
             self.region.name,
@@ -141,18 +141,17 @@ class Rows:
         """Whether more than this store needs the value, which it rounds."""
         return store.dtype != "f32" and any(value in v.args for v in self.values.order)
 
-    def _room(self, stores: Sequence[Store]) -> tuple[int, int]:
-        """Bytes for each element, and for each row or column."""
-        each = 4 * self.registers.counts.get("tile", 0)
-        aside = 4 * sum(self.registers.counts.get(f, 0) for f in ("row", "column"))
-        depth = self.engines.buffers
-        for form, dtype in [
+    def _room(self, stores: Sequence[Store]) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Bytes for each element, and for each row or column: of registers, and under way."""
+        moved = [
             *((v.form, v.load.dtype) for v in self.loads if v.load is not None),
             *((self.matrix.form(s.index), s.dtype) for s in stores),
-        ]:
-            each += depth * BYTES[dtype] if form == "tile" else 0
-            aside += depth * BYTES[dtype] if form != "tile" else 0
-        return each, aside
+        ]
+        tiles = sum(BYTES[d] for form, d in moved if form == "tile")
+        others = sum(BYTES[d] for form, d in moved if form != "tile")
+        counts = self.registers.counts
+        aside = 4 * sum(counts.get(f, 0) for f in ("row", "column"))
+        return (4 * counts.get("tile", 0), tiles), (aside, others)
 
     # ---- core 1
 
@@ -305,7 +304,9 @@ class Rows:
                 ],
             ),
         ]
-        given = ", ".join(["Core& core", *parameters, "int64_t rows", "int64_t width"])
+        given = ", ".join(
+            ["Core& core", *parameters, "int64_t rows", "int64_t width", "int64_t depth"]
+        )
         lines = _within(f"void {self.region.name}({given}) {{", body)
         return "\n".join([*lines, f"MTIA_KERNEL({self.region.name})", ""])
 
@@ -313,17 +314,17 @@ class Rows:
         lines = []
         for value in self.loads:
             assert value.load is not None
-            depth = 1 if self._once(value) else self.engines.buffers
+            depth = "1" if self._once(value) else "depth"
             lines.append(_buffer(self._name(value), value.load.dtype, value.form, depth))
         for number, (store, _) in enumerate(self.values.stores):
             form = self.matrix.form(store.index)
-            lines.append(_buffer(f"result{number}", store.dtype, form, self.engines.buffers))
+            lines.append(_buffer(f"result{number}", store.dtype, form, "depth"))
         for form, count in self.registers.counts.items():
-            lines += [_buffer(f"{form}{i}", "f32", form, 1) for i in range(count)]
+            lines += [_buffer(f"{form}{i}", "f32", form, "1") for i in range(count)]
         return lines
 
 
-def _buffer(name: str, dtype: str, form: Form, depth: int) -> str:
+def _buffer(name: str, dtype: str, form: Form, depth: str) -> str:
     return f'auto {name} = core.buffer<{STORED[dtype]}>("{name}", room({ELEMENTS[form]}), {depth});'
 
 

@@ -111,14 +111,21 @@ def matrix_of(region: MapReduce) -> Matrix:
     return Matrix(region.outer[:-1], row, tuple(dict.fromkeys(columns)), whole=True)
 
 
+LOG2_E = 1.4426950408889634
 BINARY = {"add": "add", "sub": "sub", "mul": "mul", "div": "div", "max": "max", "min": "min",
           "lt": "less", "le": "less_equal", "eq": "equal", "and": "mul", "or": "max"}  # fmt: skip
 SWAPS = frozenset({"add", "mul", "max", "min", "equal"})
 UNARY = {"neg": "neg", "abs": "abs", "sqrt": "sqrt", "rsqrt": "rsqrt", "not": "flip"}
 TABLES = ("exp", "log", "tanh", "sigmoid", "gelu")
-SCALED = {"exp2": ("exp", 0.6931471805599453), "log2": ("log", 1.4426950408889634)}
+SCALED = {"exp2": ("exp", 0.6931471805599453), "log2": ("log", LOG2_E)}
 FOLDS = {"sum": "add", "max": "max", "min": "min", "any": "max", "all": "min"}
 NUMBERS = {"add": "+", "sub": "-", "mul": "*", "div": "/"}
+TAIL_SLOPE = 0.3275911 * 0.7071067811865476
+TAIL = (
+    *(0.5 * 0.254829592, 0.5 * -0.284496736, 0.5 * 1.421413741),
+    *(0.5 * -1.453152027, 0.5 * 1.061405429),
+)
+"""Half of erfc over the exponential, by Abramowitz and Stegun 7.1.26, to 1.5e-7."""
 TO_INTEGER = 12582912.0
 """Added to a float32 and taken away again, it leaves the nearest integer."""
 SERIES = (
@@ -290,34 +297,60 @@ class Values:
         if self.functions == "tables":
             return self.unary(fn, a)
         if self.functions == "series" and fn == "exp":
-            return self._exp(a, "-1.4426950408889634")
+            return self._exp(a, -LOG2_E, rises=not _is_shifted(a))
         if self.functions == "series" and fn == "sigmoid":
-            grown = self._exp(a, "1.4426950408889634")
+            grown = self._exp(a, LOG2_E)
             return self.unary("reciprocal", self.binary("add", grown, self.number("1.0")))
+        if self.functions == "series" and fn == "gelu":
+            return self._gelu(a)
         return self.unary(fn, a, "vector")
 
-    def _exp(self, a: Value, factor: str) -> Value:
+    def _exp(self, a: Value, factor: float, *, rises: bool = True) -> Value:
         """2 to the power of -factor * a: by powers of two and a series, by additions and products.
 
-        A shift by more than float32 has leaves zero, so what is far below stays below.
+        A shift by more than float32 has leaves zero, so what is far below stays below. Only where
+        the power `rises` above one can it grow too far.
         """
-        scaled = self.binary("mul", a, self.number(factor))
         magic = self.number(repr(TO_INTEGER))
-        low = self.binary("max", scaled, self.number("-200.0"))
-        high = self.binary("min", low, self.number("200.0"))
-        whole = self.binary("sub", self.binary("add", high, magic), magic)
-        rest = self.binary("sub", whole, high)
-        series = SHORT_SERIES if self.short else SERIES
+        scaled = self.binary("mul", a, self.number(repr(factor)))
+        if rises:
+            scaled = self.binary("max", scaled, self.number("-200.0"))
+        scaled = self.binary("min", scaled, self.number("200.0"))
+        whole = self.binary("sub", self.binary("add", scaled, magic), magic)
+        rest = self.binary("sub", whole, scaled)
+        found = self._horner(rest, SHORT_SERIES if self.short else SERIES)
+        return self.binary("shift_right", found, whole)
+
+    def _horner(self, x: Value, series: Sequence[float]) -> Value:
         *lower, found = (self.number(repr(c)) for c in series)
         for number in reversed(lower):
-            found = self.binary("add", self.binary("mul", rest, found), number)
-        return self.binary("shift_right", found, whole)
+            found = self.binary("add", self.binary("mul", x, found), number)
+        return found
+
+    def _gelu(self, x: Value) -> Value:
+        """x where it is positive, less |x| / 2 * erfc(|x| / sqrt(2))."""
+        size = self.unary("abs", x)
+        slope = self.number(repr(TAIL_SLOPE))
+        place = self.binary("add", self.binary("mul", size, slope), self.number("1.0"))
+        place = self.unary("reciprocal", place)
+        tail = self.binary("mul", place, self._horner(place, TAIL))
+        fall = self._exp(self.unary("square", x), 0.5 * LOG2_E, rises=False)
+        lost = self.binary("mul", size, self.binary("mul", tail, fall))
+        return self.binary("sub", self.unary("relu", x), lost)
 
     def _made(self, key: tuple[object, ...], value: Value) -> Value:
         if key not in self.made:
             self.made[key] = value
             self.order.append(value)
         return self.made[key]
+
+
+def _is_shifted(value: Value) -> bool:
+    """Whether this is a row less its own maximum."""
+    if value.op != "sub":
+        return False
+    most = value.args[1]
+    return most.op == "fold max" and most.args[0] is value.args[0]
 
 
 def gelu_of(call: Call) -> Expr | None:
