@@ -58,7 +58,7 @@ def search(name: str, target: str, nodes: int, store: str, *, guided: bool) -> d
             }
             for t in evaluation.timings
         ]
-        found["what"] = result.best.proposal.summary if result.best.proposal else ""
+        found["what"] = result.summary["best"]["summary"]
     return found
 
 

@@ -328,7 +328,7 @@ class Values:
         return found
 
     def _gelu(self, x: Value) -> Value:
-        """x where it is positive, less |x| / 2 * erfc(|x| / sqrt(2))."""
+        """The part of x above zero, less |x| / 2 * erfc(|x| / sqrt(2))."""
         size = self.unary("abs", x)
         slope = self.number(repr(TAIL_SLOPE))
         place = self.binary("add", self.binary("mul", size, slope), self.number("1.0"))
