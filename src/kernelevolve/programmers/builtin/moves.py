@@ -77,6 +77,7 @@ ENGINE_CHOICES: dict[str, tuple[Any, ...]] = {
     "buffers": (2, 3, 1, 4),
     "functions": ("", "vector"),
     "share": (False, True),
+    "both": (False, True),
 }
 DEVICE_CHOICES: dict[str, tuple[Any, ...]] = {
     "fast_math": (False, True),
@@ -154,6 +155,7 @@ REASONS = {
     "buffers": "more tiles on their way, or larger ones",
     "functions": "tables and series on the SIMD engine, or the vector core",
     "share": "one read for a row of processing elements, or none that wait for others",
+    "both": "engines go on with one core's tile while the other's waits, or have more room",
     "cuts": "a value that several places compute may be cheaper in memory",
 }
 
@@ -189,7 +191,13 @@ def initial_plans(model: Model) -> list[Plan]:
     tiles += [Tiles(dot_n=64, column_width=128), Tiles(splits=64), Tiles(warps=4, dot_k=64)]
     plans += [*(Plan(loops=x) for x in loops), *(Plan(blocks=x) for x in blocks)]
     plans += [Plan(tiles=x) for x in tiles]
-    engines = [Engines(tile=8192), Engines(tile=2048), Engines(buffers=3, share=True)]
+    engines = [
+        Engines(both=True),
+        Engines(both=True, tile=2048),
+        Engines(tile=8192),
+        Engines(tile=2048),
+        Engines(buffers=3, share=True),
+    ]
     engines += [Engines(functions="vector"), Engines(tile=16384), Engines(tile=1024, buffers=4)]
     plans += [Plan(engines=x) for x in engines]
     if model.language in GROUP:

@@ -97,6 +97,8 @@ class Engines(Record):
     """Leave functions to the vector core instead of tables and series on the SIMD engine."""
     share: bool = False
     """Read what all processing elements need once for each row of them."""
+    both: bool = False
+    """Both cores have tiles of their own, instead of one that reads for the other."""
 
 
 class Plan(Record):

@@ -85,7 +85,7 @@ def _launches(setting: Setting, segment: Segment) -> list[str]:
     for step, kernel in zip(segment.steps, _kernels(setting, segment), strict=True):
         assert isinstance(step, MapReduce)
         extents = ", ".join(python(e) for e in kernel.extents)
-        fixed = (kernel.whole, kernel.unit, kernel.by_rows, kernel.each, kernel.aside)
+        fixed = (kernel.cores, kernel.whole, kernel.unit, kernel.by_rows, kernel.each, kernel.aside)
         given = ", ".join([extents, *map(repr, fixed), str(engines.tile), str(engines.buffers)])
         lines.append(f"tile = tile_of({_loaded(kernel.name)}, {given})")
         arguments = ", ".join([*arguments_of(step), *setting.symbols, "*tile"])

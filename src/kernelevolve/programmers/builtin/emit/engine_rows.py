@@ -1,4 +1,4 @@
-"""Map/reduce regions for MTIA: core 0 reads tiles ahead, core 1 has engines work on them.
+"""Map/reduce regions for MTIA: one core reads tiles ahead for the other, or each has its own.
 
 What a command computes lies in a register: a block that later values use again when the last user
 of the first was issued.
@@ -38,6 +38,8 @@ class EngineKernel:
     text: str
     extents: tuple[Size, Size]
     """Rows and columns."""
+    cores: int
+    """Of a processing element that have tiles of their own."""
     whole: bool
     """Tiles have whole rows."""
     unit: int
@@ -97,6 +99,8 @@ class Rows:
             functions = "vector"
         self.values = Values(matrix, functions, short)
         self.values.take(region.passes)
+        self.both = engines.both and all(v.unit == "se" for v in self.values.order)
+        """Both cores have tiles of their own; only core 1 has a vector core."""
         self.loads = [v for v in self.values.order if v.load is not None]
         self.registers = Registers()
         self.places: dict[Value, str] = {}
@@ -122,6 +126,7 @@ class Rows:
             self.region.name,
             self._text(parameters, commands),
             (row, self.matrix.extent),
+            1 + self.both,
             self.matrix.whole,
             unit,
             (reads, any(self.matrix.form(s.index) == "row" for s in stores)),
@@ -264,7 +269,7 @@ class Rows:
             what = "wide"
         else:
             what = f"here, wide, {down.expr}, wide"
-        group = ", Group::row" if self._once(value) and self.engines.share else ""
+        group = ", Group::row" if self._once(value) and self.engines.share and not self.both else ""
         return [f"core.fi.read({name}.back(), {at}, {what}{group});", f"{name}.push();"]
 
     def _at(self, index: Index) -> str:
@@ -284,31 +289,64 @@ class Rows:
         row = "1" if self.matrix.row is None else self.matrix.row.size.expr
         points = numel(tuple(a.size for a in self.matrix.points)).expr
         first = [x for v in once for x in self._read(v)]
+        place = [
+            "const int64_t at_column = tile % across * width;",
+            "const int64_t at_row = tile / across % down * rows;",
+            *_decoded("(tile / across / down)", self.matrix.points),
+            "const int64_t here = std::min(rows, extent - at_row);",
+            "const int64_t wide = std::min(width, length - at_column);",
+        ]
         body = [
             f"const int64_t extent = {row}, length = {self.matrix.extent.expr};",
             "const int64_t down = (extent + rows - 1) / rows;",
             "const int64_t across = (length + width - 1) / width;",
             f"const int64_t tiles = ({points}) * down * across;",
             *self._buffers(),
-            *(_within("if (core.number == 0) {", [WHOLE, *first]) if once else []),
-            *_within(
-                "for (int64_t tile = core.pe; tile < tiles; tile += core.pes) {",
-                [
-                    "const int64_t at_column = tile % across * width;",
-                    "const int64_t at_row = tile / across % down * rows;",
-                    *_decoded("(tile / across / down)", self.matrix.points),
-                    "const int64_t here = std::min(rows, extent - at_row);",
-                    "const int64_t wide = std::min(width, length - at_column);",
-                    *_within("if (core.number == 0) {", [*ahead, "continue;"]),
-                    *commands,
-                ],
-            ),
+            *(self._each_core if self.both else self._in_turn)(first, place, ahead, commands),
         ]
         given = ", ".join(
-            ["Core& core", *parameters, "int64_t rows", "int64_t width", "int64_t depth"]
+            [
+                "Core& core",
+                *parameters,
+                *(f"int64_t {n}" for n in ("rows", "width", "depth", "cores")),
+            ]
         )
         lines = _within(f"void {self.region.name}({given}) {{", body)
         return "\n".join([*lines, f"MTIA_KERNEL({self.region.name})", ""])
+
+    def _in_turn(
+        self, first: list[str], place: list[str], ahead: list[str], commands: Sequence[str]
+    ) -> list[str]:
+        """Core 0 reads, core 1 has all else done."""
+        tile = [*place, *_within("if (core.number == 0) {", [*ahead, "continue;"]), *commands]
+        return [
+            *(_within("if (core.number == 0) {", [WHOLE, *first]) if first else []),
+            *_within("for (int64_t tile = core.pe; tile < tiles; tile += core.pes) {", tile),
+        ]
+
+    def _each_core(
+        self, first: list[str], place: list[str], ahead: list[str], commands: Sequence[str]
+    ) -> list[str]:
+        """`cores` of them have tiles of their own, and read one ahead where there is room.
+
+        Without room a core must not read ahead: engines take commands in their order, so the read
+        would keep those of the other core from starting that it waits for itself.
+        """
+        tile = [
+            "if (tile == begin || depth == 1) read(tile);",
+            "if (depth > 1 && tile + step < tiles) read(tile + step);",
+            *place,
+            *commands,
+        ]
+        return [
+            "if (core.number < 2 - cores) return;",
+            *(_within("{", [WHOLE, *first]) if first else []),
+            *_within("auto read = [&](int64_t tile) {", [*place, *ahead])[:-1],
+            "};",
+            "const int64_t begin = core.pe + core.pes * (1 - core.number);",
+            "const int64_t step = cores * core.pes;",
+            *_within("for (int64_t tile = begin; tile < tiles; tile += step) {", tile),
+        ]
 
     def _buffers(self) -> list[str]:
         lines = []
@@ -321,11 +359,21 @@ class Rows:
             lines.append(_buffer(f"result{number}", store.dtype, form, "depth"))
         for form, count in self.registers.counts.items():
             lines += [_buffer(f"{form}{i}", "f32", form, "1") for i in range(count)]
-        return lines
+        return [x for line in lines for x in _for_each_core(line)] if self.both else lines
 
 
 def _buffer(name: str, dtype: str, form: Form, depth: str) -> str:
     return f'auto {name} = core.buffer<{STORED[dtype]}>("{name}", room({ELEMENTS[form]}), {depth});'
+
+
+def _for_each_core(line: str) -> list[str]:
+    """A buffer of core 1's and one of core 0's where it works, and the name for this core's."""
+    name, made = line.split()[1], line.removesuffix(";").partition(" = ")[2]
+    return [
+        f"auto {name}_of1 = {made};",
+        f"auto {name}_of0 = cores == 2 ? {made} : {name}_of1;",
+        f"auto {name} = core.number ? {name}_of1 : {name}_of0;",
+    ]
 
 
 def _factor(size: Size) -> str:
