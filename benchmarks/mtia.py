@@ -96,7 +96,8 @@ def main() -> None:
         kept[row["task"]] = row | {"conditions": conditions()}
         rows = sorted(kept.values(), key=lambda r: [*TASKS].index(r["task"]))
         print(row["task"], row["guided"]["score"], row["random"]["score"], flush=True)
-        write("mtia", {"fidelity": "simulated", "target": asked.target, **_over(rows)})
+        told = {"fidelity": "simulated", "target": asked.target, "nodes": asked.nodes}
+        write("mtia", told | _over(rows))
 
 
 def _over(rows: list[dict[str, dict[str, float]]]) -> dict[str, object]:

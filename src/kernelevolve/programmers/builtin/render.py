@@ -196,7 +196,7 @@ def render(model: Model, plan: Plan) -> Rendered:
         text = module_source(model.source, model.traced, setting, parts, backend)
         kernel = written.source(setting, parts)
     except Unwritten as reason:
-        return _fallback(model, f"left to PyTorch, because it {reason}")
+        return _fallback(model, f"left to PyTorch, because {reason}")
     except (NotPartitioned, NoRule, NoClass) as reason:
         return _fallback(model, str(reason))
     except Exception as error:  # noqa: BLE001  what is not understood is left to the library

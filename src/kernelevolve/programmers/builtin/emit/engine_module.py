@@ -58,7 +58,7 @@ def _kernels(setting: Setting, segment: Segment) -> list[EngineKernel]:
     for step in segment.steps:
         if not isinstance(step, MapReduce):
             kind = type(step).__name__.lower()
-            raise Unwritten(f"needs a {kind}, which it does not write for this chip")
+            raise Unwritten(f"it needs a {kind}, which no emitter writes for this chip")
         written = writes(step)
         parameters = [
             f"Global<const {_type(setting, b)}> {b}" for b in reads(step) if b not in written
@@ -73,7 +73,7 @@ def _kernels(setting: Setting, segment: Segment) -> list[EngineKernel]:
 def _type(setting: Setting, buffer: str) -> str:
     dtype = setting.dtypes[buffer]
     if dtype not in STORED:
-        raise Unwritten(f"has tensors of {dtype}, which float32 does not hold exactly")
+        raise Unwritten(f"it has tensors of {dtype}, which float32 does not hold exactly")
     return STORED[dtype]
 
 
@@ -85,7 +85,14 @@ def _launches(setting: Setting, segment: Segment) -> list[str]:
     for step, kernel in zip(segment.steps, _kernels(setting, segment), strict=True):
         assert isinstance(step, MapReduce)
         extents = ", ".join(python(e) for e in kernel.extents)
-        fixed = (kernel.cores, kernel.whole, kernel.unit, kernel.by_rows, kernel.each, kernel.aside)
+        fixed = (
+            kernel.cores,
+            kernel.whole,
+            kernel.smallest,
+            kernel.by_rows,
+            kernel.each,
+            kernel.aside,
+        )
         given = ", ".join([extents, *map(repr, fixed), str(engines.tile), str(engines.buffers)])
         lines.append(f"tile = tile_of({_loaded(kernel.name)}, {given})")
         arguments = ", ".join([*arguments_of(step), *setting.symbols, "*tile"])

@@ -42,8 +42,8 @@ class EngineKernel:
     """Of a processing element that have tiles of their own."""
     whole: bool
     """Tiles have whole rows."""
-    unit: int
-    """Elements that begin a tile are a multiple of this."""
+    smallest: tuple[int, int]
+    """Bytes of the smallest element that is read, and that is written."""
     by_rows: tuple[bool, bool]
     """Whether numbers of rows are read, and written: then rows that begin a tile are as well."""
     each: tuple[int, int]
@@ -115,9 +115,8 @@ class Rows:
         commands = self._commands()
         stores = [s for s, _ in self.values.stores]
         each, aside = self._room(stores)
-        smallest = min(BYTES[s.dtype] for s in stores)
         sizes = [BYTES[v.load.dtype] for v in self.loads if v.load is not None]
-        unit = 32 // min([smallest, *sizes])
+        smallest = min(sizes, default=4), min(BYTES[s.dtype] for s in stores)
         row = Size.of(1) if self.matrix.row is None else self.matrix.row.size
         reads = any(v.form == "row" for v in self.loads)
         if self.matrix.whole and max(self.matrix.extent.values[:workloads]) * sum(each) > ROOM:
@@ -128,7 +127,7 @@ class Rows:
             (row, self.matrix.extent),
             1 + self.both,
             self.matrix.whole,
-            unit,
+            smallest,
             (reads, any(self.matrix.form(s.index) == "row" for s in stores)),
             each,
             aside,

@@ -81,7 +81,7 @@ class Matrix:
             Unwritten: columns that are not side by side.
         """
         if index.jumps:
-            raise Unwritten("reads where data say, which its fabric interface does by whole rows")
+            raise Unwritten("it reads single elements where data say")
         down, along = self.stride(index)
         if along.is_const(0):
             return "row"
@@ -103,7 +103,7 @@ def matrix_of(region: MapReduce) -> Matrix:
         row = loops[-2] if len(loops) > 1 else None
         return Matrix(loops[:-2], row, loops[-1:], whole=False)
     if any(len(axes) > 1 for axes in inner):
-        raise Unwritten("reduces over several dimensions that are no single one in memory")
+        raise Unwritten("it reduces over several dimensions that are no single one in memory")
     columns = tuple(axes[0] for axes in inner)
     if any(a.size != columns[0].size for a in columns):
         raise Unwritten("its passes have different lengths")
@@ -160,7 +160,7 @@ class Values:
         for p in passes:
             for r in p.reductions:
                 if r.kind not in FOLDS or r.dtype not in (*FLOATS, "bool"):
-                    raise Unwritten(f"reduces by {r.kind} in {r.dtype}, which no engine does")
+                    raise Unwritten(f"it reduces by {r.kind} in {r.dtype}, which no engine does")
                 self.reduced[r.name] = self.fold(FOLDS[r.kind], self.value(r.value))
             for store in p.stores:
                 self.stores.append((store, self._fit(store, self.value(store.value))))
@@ -168,9 +168,9 @@ class Values:
     def _fit(self, store: Store, value: Value) -> Value:
         form = self.matrix.form(store.index)
         if store.dtype not in STORED:
-            raise Unwritten(f"writes {store.dtype}, which engines do not keep exactly")
+            raise Unwritten(f"it writes {store.dtype}, which float32 does not hold exactly")
         if value.form != form:
-            raise Unwritten("stores a value for several places that it does not vary with")
+            raise Unwritten("it stores one value at several places")
         if form == "row" and self.matrix.row and self.matrix.stride(store.index)[0].constant != 1:
             raise Unwritten("results of neighbouring rows lie apart in memory")
         return value
@@ -189,9 +189,9 @@ class Values:
         if isinstance(expr, Load):
             return self._load(expr)
         if not isinstance(expr, Call):
-            raise Unwritten("computes with positions, which no engine counts")
+            raise Unwritten("it computes with positions, which no engine counts")
         if expr.dtype not in (*FLOATS, "bool"):
-            raise Unwritten(f"computes in {expr.dtype}, and engines do so in float32")
+            raise Unwritten(f"it computes in {expr.dtype}, and engines do so in float32")
         inner = gelu_of(expr)
         if inner is not None:
             return self.function("gelu", self.value(inner))
@@ -199,9 +199,9 @@ class Values:
 
     def _load(self, load: Load) -> Value:
         if load.dtype not in STORED:
-            raise Unwritten(f"reads {load.dtype}, which float32 does not hold exactly")
+            raise Unwritten(f"it reads {load.dtype}, which float32 does not hold exactly")
         if load.inside is not None:
-            raise Unwritten("reads at the edges of windows")
+            raise Unwritten("it reads at the edges of windows")
         form = self.matrix.form(load.index)
         row, along = self.matrix.stride(load.index)
         names = {a.name for a in (*self.matrix.columns, self.matrix.row) if a}
@@ -232,7 +232,7 @@ class Values:
             return self.unary("flip", self.binary("equal", *args))
         if fn == "where":
             return self.select(*args)
-        raise Unwritten(f"computes {fn}, for which the engines have no command")
+        raise Unwritten(f"it computes {fn}, for which the engines have no command")
 
     def _cast(self, before: DType, after: DType, value: Value) -> Value:
         if after == "bool" and before != "bool":
@@ -247,7 +247,7 @@ class Values:
         """One operand's command."""
         if a.form == "number":
             if op != "neg":
-                raise Unwritten(f"computes {op} of a number that sizes decide")
+                raise Unwritten(f"it computes {op} of a number that sizes decide")
             return self.number(f"-({a.text})")
         return self._made((op, a, unit), Value(a.form, op, (a,), unit=unit))
 
@@ -255,10 +255,10 @@ class Values:
         """Two operands' command; the first is the one that has most elements."""
         if a.form == b.form == "number":
             if op not in NUMBERS:
-                raise Unwritten(f"computes {op} of numbers that sizes decide")
+                raise Unwritten(f"it computes {op} of numbers that sizes decide")
             return self.number(f"({a.text} {NUMBERS[op]} {b.text})")
         if {a.form, b.form} == {"row", "column"}:
-            raise Unwritten("combines a value of each row with one of each column")
+            raise Unwritten("it combines a value of each row with one of each column")
         if a.form == b.form or a.form == "tile" or b.form == "number":
             return self._made((op, a, b), Value(a.form, op, (a, b)))
         if op in SWAPS:
@@ -273,10 +273,10 @@ class Values:
     def select(self, condition: Value, a: Value, b: Value) -> Value:
         """`condition ? a : b`, each of which may be a number."""
         if condition.form == "number":
-            raise Unwritten("chooses by a number that sizes decide")
+            raise Unwritten("it chooses by a number that sizes decide")
         a, b = (self._filled(condition, x) for x in (a, b))
         if not condition.form == a.form == b.form:
-            raise Unwritten("chooses between values of different extents")
+            raise Unwritten("it chooses between values of different extents")
         return self._made(("select", condition, a, b), Value(a.form, "select", (condition, a, b)))
 
     def _filled(self, like: Value, value: Value) -> Value:
@@ -289,7 +289,7 @@ class Values:
     def fold(self, op: str, a: Value) -> Value:
         """One number for each row."""
         if a.form != "tile":
-            raise Unwritten("reduces a value that is the same for all rows or along them")
+            raise Unwritten("it reduces a value that is the same for all rows or along them")
         return self._made(("fold", op, a), Value("row", f"fold {op}", (a,)))
 
     def function(self, fn: str, a: Value) -> Value:
