@@ -67,10 +67,36 @@ def test_kernels_are_right_at_sizes_that_were_never_seen(on_engines, name, plan)
     assert "torch.ops" not in made.files["model.py"]
 
 
+PRODUCTS = """
+class Model(nn.Module):
+    def __init__(self, k, n):
+        super().__init__()
+        self.linear = nn.Linear(k, n).half()
+
+    def forward(self, x, y):
+        return F.gelu(self.linear(x)) * 0.5 + 1, x @ y
+
+def get_inputs(b, m, n, k): return [torch.randn(b, m, k).half(), torch.randn(b, k, n).half()]
+def get_init_inputs(k, n): return [k, n]
+"""
+SHAPES = [{"b": 2, "m": 32, "n": 48, "k": 64}, {"b": 3, "m": 16, "n": 16, "k": 32}]
+UNSEEN_SHAPES = [{"b": 1, "m": 71, "n": 9, "k": 48}, {"b": 2, "m": 130, "n": 160, "k": 160}]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("share", [False, True])
+def test_products_with_what_follows_them(on_engines, share):
+    plan = Plan(engines=Engines(share=share, side=32 if share else 128, terms=32))
+    made = on_engines(PRODUCTS, SHAPES, UNSEEN_SHAPES, plan=plan)
+    assert "torch.matmul" not in made.files["model.py"]
+    assert made.files["kernel.cpp"].count("core.dpe.multiply(") == 2
+
+
 ROWS = "\ndef get_inputs(n): return [torch.randn(n, 2 * n), torch.arange(n)]\n"
 BEYOND = {
     "x.cumsum(1)": "it needs a scan",
     "x.sum(0)": "elements of a row lie apart in memory",
+    "x @ x.T": "it multiplies f32, and the dot-product engine takes 16 bits",
     "torch.sin(x)": "it computes sin, for which the engines have no command",
     "x * i[:, None]": "it has tensors of i64, which float32 does not hold exactly",
 }

@@ -78,6 +78,8 @@ ENGINE_CHOICES: dict[str, tuple[Any, ...]] = {
     "functions": ("", "vector"),
     "share": (False, True),
     "both": (False, True),
+    "side": (64, 128, 32, 256, 16),
+    "terms": (128, 256, 64, 512, 32),
 }
 DEVICE_CHOICES: dict[str, tuple[Any, ...]] = {
     "fast_math": (False, True),
@@ -155,6 +157,8 @@ REASONS = {
     "buffers": "more tiles on their way, or larger ones",
     "functions": "tables and series on the SIMD engine, or the vector core",
     "share": "one read for a row of processing elements, or none that wait for others",
+    "side": "other tiles of a product: less traffic, or more of them",
+    "terms": "longer commands of a product, or larger tiles",
     "both": "engines go on with one core's tile while the other's waits, or have more room",
     "cuts": "a value that several places compute may be cheaper in memory",
 }

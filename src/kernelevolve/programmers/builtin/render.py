@@ -82,7 +82,7 @@ LANGUAGES = {
         "kernel.cpp",
         engine_source,
         engine_backend,
-        {"chains": False, "parallel": False, "library": True, "convolve": False},
+        {"chains": False, "parallel": False, "prologues": False, "convolve": False},
         False,
     ),
 }

@@ -97,6 +97,10 @@ class Engines(Record):
     """Leave functions to the vector core instead of tables and series on the SIMD engine."""
     share: bool = False
     """Read what all processing elements need once for each row of them."""
+    side: Literal[16, 32, 64, 128, 256] = 64
+    """Rows and columns of a product's tile."""
+    terms: Literal[32, 64, 128, 256, 512] = 128
+    """Terms of it that are multiplied at once."""
     both: bool = False
     """Both cores have tiles of their own, instead of one that reads for the other."""
 

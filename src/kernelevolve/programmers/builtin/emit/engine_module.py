@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib.resources import files
 
+from kernelevolve.programmers.builtin.emit.engine_product import ProductKernel, emit_product
 from kernelevolve.programmers.builtin.emit.engine_rows import EngineKernel, emit_rows
 from kernelevolve.programmers.builtin.emit.engine_values import STORED, Unwritten
 from kernelevolve.programmers.builtin.emit.kernel import Segment, Setting, arguments_of, segments
 from kernelevolve.programmers.builtin.emit.module import Backend, allocated, python
 from kernelevolve.programmers.builtin.emit.steps import reads, writes
-from kernelevolve.programmers.builtin.ir import MapReduce, Opaque
+from kernelevolve.programmers.builtin.ir import Contraction, MapReduce, Opaque
+from kernelevolve.programmers.builtin.schedule import Engines
 
 HEAD = """#include <mtia.h>
 using namespace mtia;
@@ -52,11 +54,11 @@ def _loaded(name: str) -> str:
     return f"kernel_{name}"
 
 
-def _kernels(setting: Setting, segment: Segment) -> list[EngineKernel]:
-    made = []
+def _kernels(setting: Setting, segment: Segment) -> list[EngineKernel | ProductKernel]:
+    made: list[EngineKernel | ProductKernel] = []
     workloads = max((len(values) for values in setting.symbols.values()), default=1)
     for step in segment.steps:
-        if not isinstance(step, MapReduce):
+        if not isinstance(step, MapReduce | Contraction):
             kind = type(step).__name__.lower()
             raise Unwritten(f"it needs a {kind}, which no emitter writes for this chip")
         written = writes(step)
@@ -66,7 +68,10 @@ def _kernels(setting: Setting, segment: Segment) -> list[EngineKernel]:
         parameters += [f"Global<{_type(setting, b)}> {b}" for b in written]
         parameters += [f"int64_t {s}" for s in setting.symbols]
         plan = setting.plan
-        made.append(emit_rows(step, parameters, plan.engines, plan.fast_math, workloads))
+        if isinstance(step, Contraction):
+            made.append(emit_product(step, parameters, plan.engines, plan.fast_math))
+        else:
+            made.append(emit_rows(step, parameters, plan.engines, plan.fast_math, workloads))
     return made
 
 
@@ -83,18 +88,21 @@ def _launches(setting: Setting, segment: Segment) -> list[str]:
     made = dict.fromkeys(b for s in segment.steps for b in writes(s))
     lines = [allocated(setting, b) for b in made]
     for step, kernel in zip(segment.steps, _kernels(setting, segment), strict=True):
-        assert isinstance(step, MapReduce)
-        extents = ", ".join(python(e) for e in kernel.extents)
-        fixed = (
-            kernel.cores,
-            kernel.whole,
-            kernel.smallest,
-            kernel.by_rows,
-            kernel.each,
-            kernel.aside,
-        )
-        given = ", ".join([extents, *map(repr, fixed), str(engines.tile), str(engines.buffers)])
-        lines.append(f"tile = tile_of({_loaded(kernel.name)}, {given})")
+        assert isinstance(step, MapReduce | Contraction)
+        lines.append(f"tile = {_tile(kernel, engines)}")
         arguments = ", ".join([*arguments_of(step), *setting.symbols, "*tile"])
         lines.append(f"{_loaded(kernel.name)}({arguments})")
     return lines
+
+
+def _tile(kernel: EngineKernel | ProductKernel, engines: Engines) -> str:
+    """The call that chooses a kernel's tiles."""
+    extents = ", ".join(python(e) for e in kernel.extents)
+    loaded = _loaded(kernel.name)
+    if isinstance(kernel, ProductKernel):
+        fixed = (kernel.flips, kernel.each, kernel.aside)
+        decided = (engines.side, engines.terms, engines.buffers)
+        return f"product_tile({loaded}, {extents}, {', '.join(map(str, (*fixed, *decided)))})"
+    kinds = (kernel.cores, kernel.whole, kernel.smallest, kernel.by_rows, kernel.each, kernel.aside)
+    given = ", ".join(map(str, (*kinds, engines.tile, engines.buffers)))
+    return f"tile_of({loaded}, {extents}, {given})"

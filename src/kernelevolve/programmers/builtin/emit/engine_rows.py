@@ -9,8 +9,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from kernelevolve.programmers.builtin.emit.engine_text import (
+    buffer_line,
+    decoded,
+    factor,
+    for_each_core,
+    within,
+)
 from kernelevolve.programmers.builtin.emit.engine_values import (
-    STORED,
     Form,
     Matrix,
     Unwritten,
@@ -19,7 +25,7 @@ from kernelevolve.programmers.builtin.emit.engine_values import (
     matrix_of,
 )
 from kernelevolve.programmers.builtin.emit.expr import BYTES
-from kernelevolve.programmers.builtin.ir import Axis, Index, MapReduce, Size, Store
+from kernelevolve.programmers.builtin.ir import Index, MapReduce, Size, Store
 from kernelevolve.programmers.builtin.prims import numel
 from kernelevolve.programmers.builtin.schedule import Engines
 
@@ -90,7 +96,14 @@ def emit_rows(
 class Rows:
     """One kernel as it is written."""
 
-    def __init__(self, region: MapReduce, matrix: Matrix, engines: Engines, short: bool) -> None:
+    def __init__(
+        self,
+        region: MapReduce,
+        matrix: Matrix,
+        engines: Engines,
+        short: bool,
+        sums: Value | None = None,
+    ) -> None:
         self.region, self.matrix, self.engines = region, matrix, engines
         stores = [s for p in region.passes for s in p.stores]
         narrow = all(s.dtype in ("f16", "bf16") for s in stores)
@@ -98,16 +111,18 @@ class Rows:
         if engines.functions == "vector":
             functions = "vector"
         self.values = Values(matrix, functions, short)
+        if sums is not None:
+            self.values.reduced["acc"] = sums
         self.values.take(region.passes)
         self.both = engines.both and all(v.unit == "se" for v in self.values.order)
         """Both cores have tiles of their own; only core 1 has a vector core."""
         self.loads = [v for v in self.values.order if v.load is not None]
         self.registers = Registers()
-        self.places: dict[Value, str] = {}
+        self.places = {} if sums is None else {sums: "sums.front()"}
         self.last = self._last()
         self.ready: dict[Value, str] = {}
         for number, (store, value) in enumerate(self.values.stores):
-            if value.load is None and not self._later(value, store):
+            if value.op not in ("load", "sums") and not self._later(value, store):
                 self.ready.setdefault(value, f"result{number}.back()")
 
     def emitted(self, parameters: Sequence[str], workloads: int) -> EngineKernel:
@@ -182,7 +197,7 @@ class Rows:
 
     def _leave(self, value: Value) -> None:
         place = self.places.get(value, "")
-        if value.load is None and value.form != "number" and value not in self.ready:
+        if value.op not in ("load", "sums", "") and value not in self.ready:
             self.registers.leave(value.form, place.removesuffix(".back()"))
 
     def _popped(self, value: Value) -> list[str]:
@@ -274,9 +289,9 @@ class Rows:
     def _at(self, index: Index) -> str:
         """The first element of a tile."""
         down, along = self.matrix.stride(index)
-        parts = [index.offset.expr, f"at_row * {_factor(down)}", f"at_column * {_factor(along)}"]
+        parts = [index.offset.expr, f"at_row * {factor(down)}", f"at_column * {factor(along)}"]
         for axis in self.matrix.points:
-            parts.append(f"{axis.name} * {_factor(index.stride(axis.name))}")
+            parts.append(f"{axis.name} * {factor(index.stride(axis.name))}")
         kept = [p for p in parts if p != "0" and not p.endswith("* 0")]
         return f"({' + '.join(kept) or '0'})"
 
@@ -291,7 +306,7 @@ class Rows:
         place = [
             "const int64_t at_column = tile % across * width;",
             "const int64_t at_row = tile / across % down * rows;",
-            *_decoded("(tile / across / down)", self.matrix.points),
+            *decoded("(tile / across / down)", self.matrix.points),
             "const int64_t here = std::min(rows, extent - at_row);",
             "const int64_t wide = std::min(width, length - at_column);",
         ]
@@ -310,17 +325,17 @@ class Rows:
                 *(f"int64_t {n}" for n in ("rows", "width", "depth", "cores")),
             ]
         )
-        lines = _within(f"void {self.region.name}({given}) {{", body)
+        lines = within(f"void {self.region.name}({given}) {{", body)
         return "\n".join([*lines, f"MTIA_KERNEL({self.region.name})", ""])
 
     def _in_turn(
         self, first: list[str], place: list[str], ahead: list[str], commands: Sequence[str]
     ) -> list[str]:
         """Core 0 reads, core 1 has all else done."""
-        tile = [*place, *_within("if (core.number == 0) {", [*ahead, "continue;"]), *commands]
+        tile = [*place, *within("if (core.number == 0) {", [*ahead, "continue;"]), *commands]
         return [
-            *(_within("if (core.number == 0) {", [WHOLE, *first]) if first else []),
-            *_within("for (int64_t tile = core.pe; tile < tiles; tile += core.pes) {", tile),
+            *(within("if (core.number == 0) {", [WHOLE, *first]) if first else []),
+            *within("for (int64_t tile = core.pe; tile < tiles; tile += core.pes) {", tile),
         ]
 
     def _each_core(
@@ -339,12 +354,12 @@ class Rows:
         ]
         return [
             "if (core.number < 2 - cores) return;",
-            *(_within("{", [WHOLE, *first]) if first else []),
-            *_within("auto read = [&](int64_t tile) {", [*place, *ahead])[:-1],
+            *(within("{", [WHOLE, *first]) if first else []),
+            *within("auto read = [&](int64_t tile) {", [*place, *ahead])[:-1],
             "};",
             "const int64_t begin = core.pe + core.pes * (1 - core.number);",
             "const int64_t step = cores * core.pes;",
-            *_within("for (int64_t tile = begin; tile < tiles; tile += step) {", tile),
+            *within("for (int64_t tile = begin; tile < tiles; tile += step) {", tile),
         ]
 
     def _buffers(self) -> list[str]:
@@ -352,41 +367,12 @@ class Rows:
         for value in self.loads:
             assert value.load is not None
             depth = "1" if self._once(value) else "depth"
-            lines.append(_buffer(self._name(value), value.load.dtype, value.form, depth))
+            lines.append(
+                buffer_line(self._name(value), value.load.dtype, ELEMENTS[value.form], depth)
+            )
         for number, (store, _) in enumerate(self.values.stores):
             form = self.matrix.form(store.index)
-            lines.append(_buffer(f"result{number}", store.dtype, form, "depth"))
+            lines.append(buffer_line(f"result{number}", store.dtype, ELEMENTS[form], "depth"))
         for form, count in self.registers.counts.items():
-            lines += [_buffer(f"{form}{i}", "f32", form, "1") for i in range(count)]
-        return [x for line in lines for x in _for_each_core(line)] if self.both else lines
-
-
-def _buffer(name: str, dtype: str, form: Form, depth: str) -> str:
-    return f'auto {name} = core.buffer<{STORED[dtype]}>("{name}", room({ELEMENTS[form]}), {depth});'
-
-
-def _for_each_core(line: str) -> list[str]:
-    """A buffer of core 1's and one of core 0's where it works, and the name for this core's."""
-    name, made = line.split()[1], line.removesuffix(";").partition(" = ")[2]
-    return [
-        f"auto {name}_of1 = {made};",
-        f"auto {name}_of0 = cores == 2 ? {made} : {name}_of1;",
-        f"auto {name} = core.number ? {name}_of1 : {name}_of0;",
-    ]
-
-
-def _factor(size: Size) -> str:
-    return f"({size.expr})" if " " in size.expr else size.expr
-
-
-def _decoded(number: str, axes: Sequence[Axis]) -> list[str]:
-    """Statements that take a row-major number apart."""
-    lines = []
-    for axis in reversed(axes):
-        lines.append(f"const int64_t {axis.name} = {number} % ({axis.size.expr});")
-        number = f"({number} / ({axis.size.expr}))"
-    return lines
-
-
-def _within(head: str, lines: Sequence[str]) -> list[str]:
-    return [head, *(f"  {line}" for line in lines), "}"]
+            lines += [buffer_line(f"{form}{i}", "f32", ELEMENTS[form], "1") for i in range(count)]
+        return [x for line in lines for x in for_each_core(line)] if self.both else lines
