@@ -157,6 +157,7 @@ def mtia(result: dict[str, Any]) -> str:
         us = [f"{w['operators_simulated_us']:.1f} → {w['simulated_us']:.1f}" for w in shown]
         over = [f"{best['score']:.2f}" if best["score"] else "none"]
         over.append(f"{best['score'] / random:.2f}" if best["score"] and random else "")
+        over[0] += " (left to PyTorch)" if "left to PyTorch" in best.get("what", "") else ""
         rows.append([f"`{task['task']}`", ", ".join(us), *over])
     head = ["task", "operators → kernel, simulated µs", "simulated gain over operators"]
     head.append("over the best of as many random schedules, simulated")
