@@ -46,6 +46,8 @@ from kernelevolve.search.study import study
 from kernelevolve.steering import Verb as Verb
 from kernelevolve.testing.redteam import suite
 from kernelevolve.testing.redteam.suite import Case, Outcome, Scoreboard
+from kernelevolve.timelines import can_trace as can_trace
+from kernelevolve.timelines import write_timeline as write_timeline
 from kernelevolve.wiring import Machine, Parts, policy_of, programmer_of, text_of, with_language
 
 __all__ = ["Best", "Cleaned", "Doctor", "Result", "with_language"]

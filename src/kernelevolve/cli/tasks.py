@@ -26,6 +26,7 @@ def register(cli: typer.Typer) -> None:
             "kernelevolve evaluate examples/softmax.py my_kernel.py",
             "kernelevolve evaluate examples/softmax.py kernel/ --stage verify",
             "kernelevolve evaluate task.py kernel/ --target nvidia:sm_90 --language cuda",
+            "kernelevolve evaluate task.py kernel/ --target mtia:2i --timeline call.json",
         )
     )(evaluate)
     cli.command(
@@ -47,16 +48,29 @@ def evaluate(
     stage: Annotated[
         Stage, typer.Option("--stage", help="The last stage wanted.", show_default=True)
     ] = Stage.BENCHMARK,
+    timeline: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Write what every engine of a simulated chip did, for ui.perfetto.dev.",
+        ),
+    ] = None,
 ) -> Reply:
     """Build, verify and time one candidate against a task's reference."""
     config = settings.config()
     loaded = read_task(task, config)
+    if timeline is not None:
+        app.can_trace(config)
     with STDERR.status(f"judging {candidate} against {task}"):
         found = app.evaluate(loaded, candidate, config, stage)
     text = escape(verdict(found))
     if found.diagnosis and not found.timings:
         text += f"\n  {escape(found.diagnosis.sentence)}"
     text += "".join(f"\n  note: {escape(r)}" for r in found.remarks)
+    if timeline is not None and found.ok:
+        with STDERR.status("simulating one call"):
+            app.write_timeline(loaded, candidate, config, timeline)
+        text += f"\n  timeline  {escape(str(timeline))}, simulated; open it in ui.perfetto.dev"
     return Reply(found.model_dump(mode="json"), text, DONE if found.ok else FELL_SHORT)
 
 

@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from kernelevolve.programmers.builtin.schedule import Blocks, Loops, Plan, Tiles
+from kernelevolve.programmers.builtin.schedule import Blocks, Engines, Loops, Plan, Tiles
 
 RIDGE = 1.0
 """How many measurements the assumption that a decision does nothing is worth."""
@@ -20,7 +20,7 @@ NOTICEABLE = 0.02
 DEFAULT = ""
 """The way of a decision that does not depart from the default plan."""
 GROUPS = {"loops": Loops().model_dump(), "blocks": Blocks().model_dump(),
-          "tiles": Tiles().model_dump()}  # fmt: skip
+          "tiles": Tiles().model_dump(), "engines": Engines().model_dump()}  # fmt: skip
 """Decisions that stand together in a plan, and their defaults; no two share a name."""
 GROUP_OF = {name: group for group, defaults in GROUPS.items() for name in defaults}
 PLAN = Plan().model_dump()

@@ -31,7 +31,7 @@ from kernelevolve.programmers.builtin.render import (
     program_of,
     render,
 )
-from kernelevolve.programmers.builtin.schedule import Blocks, Loops, Plan, Tiles
+from kernelevolve.programmers.builtin.schedule import Blocks, Engines, Loops, Plan, Tiles
 
 HOPE = 0.1
 """What the decision that a limit asks for first is hoped to gain, as a logarithm, untried."""
@@ -72,6 +72,15 @@ TILE_CHOICES: dict[str, tuple[Any, ...]] = {
     "query_rows": (0, 64, 128, 32, 16),
     "key_block": (0, 64, 128, 32, 16),
 }
+ENGINE_CHOICES: dict[str, tuple[Any, ...]] = {
+    "tile": (4096, 8192, 2048, 16384, 1024),
+    "buffers": (2, 3, 1, 4),
+    "functions": ("", "vector"),
+    "share": (False, True),
+    "both": (False, True),
+    "side": (64, 128, 32, 256, 16),
+    "terms": (128, 256, 64, 512, 32),
+}
 DEVICE_CHOICES: dict[str, tuple[Any, ...]] = {
     "fast_math": (False, True),
     "algebra": (True, False),
@@ -84,8 +93,9 @@ DEVICE_CHOICES: dict[str, tuple[Any, ...]] = {
 GROUP = {
     **dict.fromkeys(("cuda", "hip"), ("blocks", BLOCK_CHOICES)),
     "triton": ("tiles", TILE_CHOICES),
+    "mtia_cpp": ("engines", ENGINE_CHOICES),
 }
-"""The group of decisions about regions on a GPU, and its choices, by language."""
+"""The group of decisions about regions on an accelerator, and its choices, by language."""
 PLAN_CHOICES: dict[str, tuple[Any, ...]] = {
     "fast_math": (False, True),
     "prologues": (False, True),
@@ -143,6 +153,13 @@ REASONS = {
     "query_rows": "other blocks of attention: less traffic, or more programs",
     "key_block": "more keys at once, or less shared memory",
     "keep": "values in registers against reading and computing them again",
+    "tile": "longer commands wait less often, shorter ones divide better",
+    "buffers": "more tiles on their way, or larger ones",
+    "functions": "tables and series on the SIMD engine, or the vector core",
+    "share": "one read for a row of processing elements, or none that wait for others",
+    "side": "other tiles of a product: less traffic, or more of them",
+    "terms": "longer commands of a product, or larger tiles",
+    "both": "engines go on with one core's tile while the other's waits, or have more room",
     "cuts": "a value that several places compute may be cheaper in memory",
 }
 
@@ -178,6 +195,15 @@ def initial_plans(model: Model) -> list[Plan]:
     tiles += [Tiles(dot_n=64, column_width=128), Tiles(splits=64), Tiles(warps=4, dot_k=64)]
     plans += [*(Plan(loops=x) for x in loops), *(Plan(blocks=x) for x in blocks)]
     plans += [Plan(tiles=x) for x in tiles]
+    engines = [
+        Engines(both=True),
+        Engines(both=True, tile=2048),
+        Engines(tile=8192),
+        Engines(tile=2048),
+        Engines(buffers=3, share=True),
+    ]
+    engines += [Engines(functions="vector"), Engines(tile=16384), Engines(tile=1024, buffers=4)]
+    plans += [Plan(engines=x) for x in engines]
     if model.language in GROUP:
         own = [Plan(convolve=True), Plan(convolve=True, blocks=Blocks(tile_m=128, tile_n=128))]
         plans = [plans[0], *own, *plans[1:], Plan(algebra=False), Plan(fast_math=True)]

@@ -8,6 +8,8 @@ from functools import lru_cache, partial
 from typing import Any
 
 from kernelevolve.programmers.builtin.ahead import Known, Parts, split
+from kernelevolve.programmers.builtin.emit.engine_module import engine_backend, engine_source
+from kernelevolve.programmers.builtin.emit.engine_values import Unwritten
 from kernelevolve.programmers.builtin.emit.kernel import Segment, Setting, kernel_source, segments
 from kernelevolve.programmers.builtin.emit.module import (
     Backend,
@@ -84,6 +86,13 @@ LANGUAGES = {
         False,
     ),
     "triton": Written("", triton_source, triton_backend, {"parallel": False}, False),
+    "mtia_cpp": Written(
+        "kernel.cpp",
+        engine_source,
+        engine_backend,
+        {"chains": False, "parallel": False, "prologues": False, "convolve": False},
+        False,
+    ),
 }
 
 
@@ -194,6 +203,8 @@ def render(model: Model, plan: Plan) -> Rendered:
         backend = written.backend(setting, parts)
         text = module_source(model.source, model.traced, setting, parts, backend)
         kernel = written.source(setting, parts)
+    except Unwritten as reason:
+        return _fallback(model, f"left to PyTorch, because {reason}")
     except (NotPartitioned, NoRule, NoClass) as reason:
         return _fallback(model, str(reason))
     except Exception as error:  # noqa: BLE001  what is not understood is left to the library

@@ -86,6 +86,25 @@ class Tiles(Record):
     """Steps of a product for which operands are on their way at once."""
 
 
+class Engines(Record):
+    """How regions are spread over processing elements and their engines."""
+
+    tile: Literal[1024, 2048, 4096, 8192, 16384] = 4096
+    """Elements that one command works on, about."""
+    buffers: Literal[1, 2, 3, 4] = 2
+    """Tiles of an operand or a result that are under way at once."""
+    functions: Literal["", "vector"] = ""
+    """Leave functions to the vector core instead of tables and series on the SIMD engine."""
+    share: bool = False
+    """Read what all processing elements need once for each row of them."""
+    side: Literal[16, 32, 64, 128, 256] = 64
+    """Rows and columns of a product's tile."""
+    terms: Literal[32, 64, 128, 256, 512] = 128
+    """Terms of it that are multiplied at once."""
+    both: bool = False
+    """Both cores have tiles of their own, instead of one that reads for the other."""
+
+
 class Plan(Record):
     """One candidate's decisions."""
 
@@ -95,6 +114,8 @@ class Plan(Record):
     """How they run on a GPU, thread by thread."""
     tiles: Tiles = Tiles()
     """How they run on a GPU, block by block."""
+    engines: Engines = Engines()
+    """How they run on processing elements."""
     fast_math: bool = False
     """Shorter polynomials: exp to about 2 ulp instead of 1, erf where 16 bits are left of it."""
     cuts: tuple[int, ...] = ()

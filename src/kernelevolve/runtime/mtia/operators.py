@@ -85,15 +85,16 @@ def _is_view(func: Any, given: list[Tensor], made: list[Tensor]) -> bool:
 
 
 @contextmanager
-def priced(machine: Machine, inputs: list[Tensor]) -> Iterator[Ledger]:
+def priced(machine: Machine, inputs: list[Tensor], *, tracing: bool = False) -> Iterator[Ledger]:
     """A ledger of kernels and operators inside; what lies in memory already is in DRAM.
 
     Args:
         machine: whose prices.
         inputs: activations, which are kept in SRAM beside what is made inside.
+        tracing: with every engine's work, for a timeline.
     """
     room = machine.sram_bytes - machine.partition
-    with ledger.recording(room=room) as found:
+    with ledger.recording(tracing=tracing, room=room) as found:
         for tensor in inputs:
             found.keep(tensor)
         with Priced(machine, found):
