@@ -140,7 +140,7 @@ def test_the_traceback_of_a_bug_is_kept_in_a_file(k: Any, fake: Any, task: Path)
         (["optimize", "TASK", "--config", "gone.toml"], "gone.toml: no such file"),
         (["optimize", "TASK", "--policy", "magic"], "unknown policy 'magic'; known: "),
         (["optimize", "TASK", "--language", "magic"], "unknown language 'magic'; known: cpp"),
-        (["optimize", "TASK", "--target", "tpu"], "unknown target 'tpu'; known: cpu"),
+        (["optimize", "TASK", "--target", "tpu"], "unknown target 'tpu'; known: amd, cpu"),
         (["evaluate", "TASK", "gone.py"], "gone.py"),
         (["evaluate", "TASK", "x.py", "--stage", "guess"], "--stage"),
         (["check", "gone.py"], "gone.py"),
