@@ -138,13 +138,14 @@ def dlrm_h100(result: dict[str, Any]) -> str:
             name, best = min(sizes["baselines_us"].items(), key=lambda item: item[1])
             low, high = case["interval"]
             whole = f"{case['speedup']:.2f} [{low:.2f}, {high:.2f}]"
-            first = [f"`{case['case']}`", case["language"], whole] if not number else ["", "", ""]
+            attempts = str(case["attempts"])
+            first = [f"`{case['case']}`", case["language"], attempts, whole]
             final = "yes" if case["confirmed"] else "no"
             size = sizes["name"] + (", held out" if sizes["held_out"] else "")
             ratio = f"{best / sizes['us']:.2f}"
             row = [f"{best:.1f} ({name})", f"{sizes['us']:.1f}", ratio]
-            rows.append([*first, "" if number else final, size, *row])
-    head = ["case", "language", "over the best, shown sizes", "confirmed", "size"]
+            rows.append([*([""] * 5 if number else [*first, final]), size, *row])
+    head = ["case", "language", "attempts", "over the best, shown sizes", "confirmed", "size"]
     head += ["best baseline, µs", "kernel, µs", "ratio"]
     return table(head, rows) + "\n" + conditions(result)
 

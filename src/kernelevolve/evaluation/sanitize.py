@@ -22,7 +22,7 @@ from kernelevolve.core.task import Workload
 from kernelevolve.evaluation import races
 from kernelevolve.evaluation.blocks import Block
 from kernelevolve.evaluation.pool import Prepared
-from kernelevolve.evaluation.processes import Ended, Failed, Late, Runner
+from kernelevolve.evaluation.processes import Ended, Failed, Late, Lost, Runner
 
 FLAGS = (
     "-O1",
@@ -128,6 +128,7 @@ def look_on(
     built: Build,
     candidate: Candidate,
     prepared: Sequence[Prepared],
+    start: Callable[[Runner], object],
     load: Callable[[Runner, Prepared], object],
     random: Random,
     seconds: float,
@@ -136,7 +137,14 @@ def look_on(
 
     Raises:
         Report: something was reported.
+        Lost: the runner could not start, and it has no tool of its own to say so of.
     """
+    try:
+        start(checked.runner)
+    except Lost as error:
+        if checked.tool:
+            return (f"not checked by {checked.tool}: {str(error)[:300]}",)
+        raise
     own: Report | None = None
     remarks: tuple[str, ...] = ()
     try:

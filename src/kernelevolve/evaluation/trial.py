@@ -142,10 +142,9 @@ class Trial:
             self.remarks += [said] if said else []
             return
         load = partial(self._ask_load, build=self.sanitized)
-        given = self.sanitized, self.job.candidate, prepared, load
+        given = self.sanitized, self.job.candidate, prepared, self._set_up, load
         for checked in self.checked(self.sanitized):
             try:
-                self._set_up(checked.runner)
                 random = Random(f"{self.job.seed}/sanitizers")
                 self.remarks += sanitize.look_on(checked, *given, random, self._seconds)
             except sanitize.Report as report:
