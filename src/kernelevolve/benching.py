@@ -242,6 +242,8 @@ def _why_none(graph: Graph) -> str:
     passing = sum(1 for node in graph if node.score is not None)
     if passing:
         return f"{passing} of {len(graph)} attempts were correct, none was confirmed"
+    if not len(graph) and graph.stopped_by == "minutes":
+        return "no attempt: preparing the task took all of --minutes; give it more"
     statuses = ", ".join(f"{count} {name}" for name, count in sorted(graph.by_status().items()))
     return f"no correct kernel in {len(graph)} attempts ({statuses or 'none was made'})"
 

@@ -66,11 +66,16 @@ def test_a_confirmed_kernel_is_announced_with_all_that_a_reader_needs() -> None:
             "2 of 5 attempts were correct",
         ),
         (
-            [kit.started(), RunStopped(at=1.0, reason="minutes")],
+            [kit.started(), RunStopped(at=1.0, reason="nodes")],
             "softmax on cpu:x86_64: no correct kernel in 0 attempts",
         ),
+        (
+            [kit.started(), RunStopped(at=1.0, reason="minutes")],
+            "softmax on cpu:x86_64: no attempt: preparing the task took all of --minutes; "
+            "give it more",
+        ),
     ],
-    ids=["slower", "refuted", "nothing correct"],
+    ids=["slower", "refuted", "nothing correct", "too few minutes"],
 )
 def test_no_speed_up_is_claimed_that_was_not_confirmed(events: list[Event], first: str) -> None:
     assert told(events).splitlines()[0] == first

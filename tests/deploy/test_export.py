@@ -77,6 +77,21 @@ extern "C" void fused(const float* x, const float* y, const float* packed, float
     }
 }
 """
+EXAMPLES = Path(__file__).parents[2] / "examples"
+IN_AN_EXPORT = """
+import sys
+from pathlib import Path
+
+sys.path.append("_support/runtime")
+import torch
+import model
+from kernelevolve.runtime import gpu, kernels, nvrtc
+
+x = torch.randn(3, 33)
+torch.testing.assert_close(model.ModelNew()(x), x.softmax(-1))
+assert "_support" in kernels.__file__ and Path(gpu.launcher.SOURCE).exists()
+kernels._compile([sys.executable, "-S", "-c", f"import {nvrtc.__name__}"], Path())
+"""
 SPEC = TargetSpec(vendor="cpu", arch="x86_64", name="a processor", cores=(0,))
 
 
@@ -185,6 +200,17 @@ def test_without_a_compiler_the_reference_runs(bare: Path, tmp_path: Path) -> No
     assert report["ok"]
     assert not report["kernel_runs"]
     assert "could not compile" in report["workloads"][0]["why_not"]
+
+
+@pytest.mark.slow
+def test_kernels_of_cuda_bring_what_compiles_and_launches_them(bare: Path, tmp_path: Path) -> None:
+    kernel = EXAMPLES / "kernels" / "softmax_cuda"
+    files = tuple(SourceFile(path=p.name, text=p.read_text()) for p in sorted(kernel.iterdir()))
+    task = taskfile.parse("softmax", (EXAMPLES / "softmax.py").read_text())
+    given = (evaluation("rows512"), SPEC, "softmax-1", 1)
+    write_export(tmp_path, files, task, lambda ref: b"", "cuda", *given)
+    done = run(bare, tmp_path, "-c", IN_AN_EXPORT)
+    assert done.returncode == 0, done.stderr
 
 
 def test_what_is_written(tmp_path: Path) -> None:

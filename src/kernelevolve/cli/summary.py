@@ -77,6 +77,9 @@ def _nothing(found: Mapping[str, Any]) -> list[str]:
             f"[yellow]{where}: no kernel was confirmed faster than eager and torch.compile; "
             f"{nodes['ok']} of {nodes['total']} attempts were correct[/yellow]"
         ]
+    if not nodes["total"] and found["stopped_by"] == "minutes":
+        said = "no attempt: preparing the task took all of --minutes; give it more"
+        return [f"[red]{where}: {said}[/red]"]
     return [f"[red]{where}: no correct kernel in {nodes['total']} attempts[/red]"]
 
 

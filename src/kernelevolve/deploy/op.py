@@ -18,8 +18,15 @@ from kernelevolve.core.task import Task
 HERE = Path(__file__).parent
 SHIPPED = HERE / "shipped"
 RUNTIME = HERE.parent / "runtime"
-IMPORTED = ("__init__.py", "cpp.py", "inline.py")
-"""Of the runtime, by C++ kernels."""
+SHARED = ("__init__.py", "cpp.py", "inline.py")
+GRAPHS = ("capture.py", "graphs.py")
+THREADED = (*GRAPHS, "gpu.py", "kernels.py", "launcher.cpp", "launcher.py", "nvrtc.py", "simt")
+IMPORTED = {
+    "cuda": ("cuda.py", *THREADED),
+    "hip": ("hip.py", "hip_include", *THREADED),
+    "triton": GRAPHS,
+}
+"""Of the runtime, by kernels of a language, beside what all share."""
 OWN = ("__init__.py", "op.py", "reference.py", "verify.py", "export.json", "README.md")
 PACKAGE = '''"""An optimised kernel as a drop-in for the module that it was made from."""
 
@@ -85,7 +92,7 @@ def write_export(
     if task.captured is not None:
         data["captured.pt"] = blobs(task.captured)
     try:
-        return [*_write(folder, data), *_copy_shipped(folder)]
+        return [*_write(folder, data), *_copy_shipped(folder, language)]
     except OSError as error:
         raise UsageError(f"export folder {folder}: {error.strerror or error}") from error
 
@@ -100,10 +107,13 @@ def _write(folder: Path, data: dict[str, bytes]) -> list[Path]:
     return written
 
 
-def _copy_shipped(folder: Path) -> list[Path]:
+def _copy_shipped(folder: Path, language: str) -> list[Path]:
     vendored = folder / "_support" / "runtime" / "kernelevolve"
     sources = {path: folder / path.relative_to(SHIPPED) for path in SHIPPED.rglob("*.py")}
-    sources |= {p: vendored / "runtime" / p.name for p in map(RUNTIME.joinpath, IMPORTED)}
+    for name in (*SHARED, *IMPORTED.get(language, ())):
+        found = [RUNTIME / name, *(RUNTIME / name).rglob("*")]
+        files = (p for p in found if p.is_file() and "__pycache__" not in p.parts)
+        sources |= {p: vendored / "runtime" / p.relative_to(RUNTIME) for p in files}
     for source, copy in sources.items():
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, copy)

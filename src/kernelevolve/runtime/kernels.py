@@ -5,6 +5,7 @@ emulator (`kernelevolve.runtime.simt`). Either is built ahead by content, or on 
 """
 
 import hashlib
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -25,6 +26,8 @@ SHARED_LIMIT = 48 << 10
 """Bytes of shared memory that a block of any device has, where a build does not say more."""
 DEFINES = ("-D",)
 KEPT_LAUNCHES = 256
+ROOT = Path(__file__).parents[2]
+"""Where this package lies, which may be a copy of it in an export."""
 Size = int | Sequence[int]
 
 
@@ -178,8 +181,11 @@ def _three(size: Size) -> list[int]:
 
 
 def _compile(command: Sequence[str], folder: Path) -> None:
+    inherited = os.environ  # noqa: TID251  an export runs in its user's environment
+    path = os.pathsep.join(filter(None, [str(ROOT), inherited.get("PYTHONPATH")]))
+    environment = {**inherited, "PYTHONPATH": path}
     done = subprocess.run(  # noqa: S603
-        command, cwd=folder, capture_output=True, text=True, check=False
+        command, cwd=folder, env=environment, capture_output=True, text=True, check=False
     )
     if done.returncode:
         said = f"{done.stdout}{done.stderr}"[-4000:]
