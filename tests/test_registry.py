@@ -2,8 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from kernelevolve import registry
-from kernelevolve.core.errors import MissingDependency, UnknownName
+from kernelevolve import registry, wiring
+from kernelevolve.config import RunConfig
+from kernelevolve.core.errors import BrokenPlugin, MissingDependency, UnknownName
 
 TESTS = Path(__file__).parent
 CONTRACTS = TESTS.parent / "src" / "kernelevolve" / "testing" / "contracts"
@@ -56,6 +57,35 @@ def test_third_parties_add_plugins_by_entry_point(monkeypatch):
         assert registry.load("policy", "mine") is Mine
     finally:
         registry.names.cache_clear()
+
+
+@pytest.fixture
+def broken(monkeypatch):
+    """A language from elsewhere with a fault in its module."""
+
+    class Point:
+        name = "abacus"
+        value = "beads.language:plugin"
+        dist = None
+
+        def load(self):
+            raise SyntaxError("invalid syntax (language.py, line 3)")
+
+    def entry_points(group):
+        return [Point()] if group == "kernelevolve.languages" else []
+
+    monkeypatch.setattr(registry, "entry_points", entry_points)
+    registry.names.cache_clear()
+    yield
+    registry.names.cache_clear()
+
+
+@pytest.mark.usefixtures("broken")
+def test_a_broken_plugin_from_elsewhere_is_named_and_the_rest_works(caplog):
+    with pytest.raises(BrokenPlugin, match=r"'abacus' of the package beads.*line 3.*uninstall"):
+        registry.load("language", "abacus")
+    assert wiring.with_language(RunConfig(target="cpu")).language == "cpp"
+    assert "language 'abacus'" in caplog.text
 
 
 @pytest.mark.parametrize("family", UNDER_CONTRACT)

@@ -4,12 +4,12 @@ import pkgutil
 import shutil
 from functools import cache
 from importlib import import_module
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from kernelevolve.core.errors import MissingDependency, UnknownName
+from kernelevolve.core.errors import BrokenPlugin, MissingDependency, UnknownName
 
 FAMILIES = {
     "target": "targets",
@@ -38,13 +38,14 @@ def load(family: str, name: str) -> type[Any]:
     Raises:
         UnknownName: no such plug-in; the message lists the known ones.
         MissingDependency: its module needs something that is not installed.
+        BrokenPlugin: it comes from elsewhere and its module cannot be imported.
     """
     if name not in names(family):
         raise UnknownName(f"unknown {family} {name!r}; known: {', '.join(names(family))}")
     third_party = _third_party(family)
     try:
         if name in third_party:
-            return third_party[name].load()  # type: ignore[no-any-return]
+            return _from_elsewhere(family, name, third_party[name])
         return import_module(f"kernelevolve.{FAMILIES[family]}.{name}").plugin  # type: ignore[no-any-return]
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("kernelevolve"):
@@ -54,7 +55,20 @@ def load(family: str, name: str) -> type[Any]:
         ) from error
 
 
-def _third_party(family: str) -> dict[str, Any]:
+def _from_elsewhere(family: str, name: str, point: EntryPoint) -> type[Any]:
+    try:
+        return point.load()  # type: ignore[no-any-return]
+    except ModuleNotFoundError:
+        raise
+    except Exception as error:
+        package = point.dist.name if point.dist else point.value
+        raise BrokenPlugin(
+            f"{family} {name!r} of the package {package} cannot be imported: "
+            f"{type(error).__name__}: {error}; repair that package or uninstall it"
+        ) from error
+
+
+def _third_party(family: str) -> dict[str, EntryPoint]:
     return {p.name: p for p in entry_points(group=f"kernelevolve.{FAMILIES[family]}")}
 
 

@@ -1,6 +1,7 @@
 """Finds the parts of one run by name, and keeps its harness and event loop together."""
 
 import asyncio
+import logging
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from pathlib import Path
@@ -30,6 +31,8 @@ from kernelevolve.programmers._colleagues import Colleagues
 
 if TYPE_CHECKING:
     from kernelevolve.programmers.llm.connect import Connections
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -104,8 +107,15 @@ def _language_for(config: RunConfig) -> str:
 
 
 def _languages_for(vendor: str) -> list[str]:
-    known = {name: registry.load("language", name) for name in registry.names("language")}
-    return [name for name, language in known.items() if vendor in language.vendors]
+    return [name for name in registry.names("language") if vendor in _vendors_of(name)]
+
+
+def _vendors_of(language: str) -> Sequence[str]:
+    try:
+        return registry.load("language", language).vendors  # type: ignore[no-any-return]
+    except UsageError as error:  # the others are none the worse for it
+        _log.warning("%s (left out)", error)
+        return ()
 
 
 def policy_of(config: RunConfig) -> SelectionPolicy:

@@ -4,7 +4,8 @@ KernelEvolveError
 ├── UsageError          bad input: one clear message (what, where, what to do), exit code 2
 │   ├── TaskError       the task file or its inputs
 │   ├── UnknownName     no such policy, language, target …; the message lists the known ones
-│   └── MissingDependency   something to install; the message holds the command
+│   ├── MissingDependency   something to install; the message holds the command
+│   └── BrokenPlugin    a plug-in from elsewhere that cannot be imported
 ├── StoreError          the store cannot be read or written
 │   └── LeaseHeld       another process is writing this run
 ├── HarnessError        our own machinery failed beyond a retry
@@ -31,6 +32,10 @@ class UnknownName(UsageError):
 
 class MissingDependency(UsageError):
     """Something that has to be installed first."""
+
+
+class BrokenPlugin(UsageError):
+    """A plug-in of somebody else's that cannot be imported; the message names its package."""
 
 
 class StoreError(KernelEvolveError):
