@@ -22,7 +22,7 @@ from tests import killed_main
 
 pytestmark = [pytest.mark.needs_gxx, pytest.mark.needs_sandbox, pytest.mark.long, pytest.mark.slow]
 
-EARLY, MIDWAY, LATE = 3, 4, 1
+EARLY, MIDWAY, LATE = 2, 2, 1
 """Kills while a session starts, while nodes are judged, and in the final check."""
 NODES = 14
 """More than the sessions before the late kills can end."""
@@ -174,7 +174,7 @@ def wrote(count: int) -> Due:
 
 
 @pytest.mark.timeout(300)
-def test_killed_at_eight_moments_a_run_ends_as_if_it_had_not_been(tmp_path: Path) -> None:
+def test_killed_at_five_moments_a_run_ends_as_if_it_had_not_been(tmp_path: Path) -> None:
     chance = random.Random()
     run = Run(tmp_path)
     moments = [(wrote(0), chance.uniform(0.0, 1.5)) for _ in range(EARLY)]
