@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from kernelevolve.core.protocols import Target
 from kernelevolve.core.target import Clock, TargetSpec
 from kernelevolve.targets import _sheet
+from kernelevolve.targets._environment import environment
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -32,14 +33,7 @@ class Amd:
 
     def environment(self, spec: TargetSpec) -> Mapping[str, str]:
         """One thread for each core, and no GPU."""
-        threads = str(spec.threads)
-        return {
-            "OMP_NUM_THREADS": threads,
-            "MKL_NUM_THREADS": threads,
-            "OMP_WAIT_POLICY": "passive",
-            "CUDA_VISIBLE_DEVICES": "",
-            "HIP_VISIBLE_DEVICES": "",
-        }
+        return environment(spec)
 
     def clock(self, spec: TargetSpec) -> Clock:
         """The judge's own; nothing is timed by it."""

@@ -15,6 +15,7 @@ from kernelevolve.config import cache_folder
 from kernelevolve.core.protocols import Target
 from kernelevolve.core.record import digest
 from kernelevolve.core.target import Bandwidth, Clock, Peaks, TargetSpec
+from kernelevolve.targets._environment import environment
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -47,14 +48,7 @@ class Cpu:
 
         A process that has seen a GPU cannot be forked and compile, which needs no GPU here.
         """
-        threads = str(spec.threads)
-        return {
-            "OMP_NUM_THREADS": threads,
-            "MKL_NUM_THREADS": threads,
-            "OMP_WAIT_POLICY": "passive",
-            "CUDA_VISIBLE_DEVICES": "",
-            "HIP_VISIBLE_DEVICES": "",
-        }
+        return environment(spec)
 
     def clock(self, spec: TargetSpec) -> Clock:
         """The judge's wall clock over a batch; a flush touches twice the last-level cache."""

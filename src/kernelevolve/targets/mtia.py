@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from kernelevolve.core.protocols import Target
 from kernelevolve.core.target import Bandwidth, Clock, Peaks, TargetSpec
 from kernelevolve.runtime.mtia.machine import Machine, machines
+from kernelevolve.targets._environment import environment
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -21,14 +22,7 @@ class Mtia:
 
     def environment(self, spec: TargetSpec) -> Mapping[str, str]:
         """One thread for each core; the simulator itself uses one, and no GPU is seen."""
-        threads = str(spec.threads)
-        return {
-            "OMP_NUM_THREADS": threads,
-            "MKL_NUM_THREADS": threads,
-            "OMP_WAIT_POLICY": "passive",
-            "CUDA_VISIBLE_DEVICES": "",
-            "HIP_VISIBLE_DEVICES": "",
-        }
+        return environment(spec)
 
     def clock(self, spec: TargetSpec) -> Clock:
         """The judge's own, which bounds how long a simulation runs; times are the simulator's."""

@@ -14,6 +14,7 @@ from kernelevolve.core.protocols import Target
 from kernelevolve.core.record import digest
 from kernelevolve.core.target import Bandwidth, Clock, Multiprocessor, Peaks, TargetSpec
 from kernelevolve.targets import _sheet
+from kernelevolve.targets._environment import environment
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -45,14 +46,8 @@ class Nvidia:
 
     def environment(self, spec: TargetSpec) -> Mapping[str, str]:
         """One thread for each core; the device alone is seen, or none where it is emulated."""
-        threads = str(spec.threads)
-        return {
-            "OMP_NUM_THREADS": threads,
-            "MKL_NUM_THREADS": threads,
-            "OMP_WAIT_POLICY": "passive",
-            "CUDA_VISIBLE_DEVICES": str(spec.index or 0) if spec.accelerated else "",
-            "PYTORCH_NVML_BASED_CUDA_CHECK": "1",
-        }
+        seen = str(spec.index or 0) if spec.accelerated else ""
+        return environment(spec, CUDA_VISIBLE_DEVICES=seen, PYTORCH_NVML_BASED_CUDA_CHECK="1")
 
     def clock(self, spec: TargetSpec) -> Clock:
         """The judge's own, until nobody works on the device; a flush would touch twice the L2."""
